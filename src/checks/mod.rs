@@ -1,0 +1,159 @@
+//! What stands in the way: one check per file, `(&Ctx) -> Vec<Finding>`.
+//!
+//! Goes in: a [`Snapshot`] and a [`Goal`]. Comes out: [`Finding`]s. Nothing here reads the host, and no sentence
+//! for the user stands here: a finding names a page (`<id>/en.md`) and gives the values that fill it.
+
+pub mod intent;
+pub mod pages;
+
+mod iommu_off_in_kernel;
+
+use crate::facts::pci::Function;
+use crate::facts::{Evidence, Snapshot};
+use crate::goal::Goal;
+use crate::parse::address::Address;
+use intent::{Intents, Interest};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Stands in the way of what was asked for.
+    Error,
+    /// Wrong, useless or dangerous, but not in the way.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The whole host.
+    Host,
+    /// One function.
+    Function(Address),
+    /// One IOMMU group.
+    Group(u32),
+    /// A line of a file.
+    Line(String, u32),
+    /// A VM by its id or name.
+    Vm(String),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Subject::Host => f.write_str("host"),
+            Subject::Function(address) => address.fmt(f),
+            Subject::Group(group) => write!(f, "group {group}"),
+            Subject::Line(path, line) => write!(f, "{path}:{line}"),
+            Subject::Vm(vm) => write!(f, "vm {vm}"),
+        }
+    }
+}
+
+/// One thing that is so on this host, with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Names the fault; its page is `<id>/<language>.md`.
+    pub id: &'static str,
+    /// How bad it is here.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: Subject,
+    /// Which of the page's wordings fits; empty for the plain one.
+    pub variant: &'static str,
+    /// Values for the page's `{name}` places.
+    pub values: Vec<(&'static str, String)>,
+    /// Where it can be seen.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Finding {
+    /// A finding in the page's plain wording, without values and evidence.
+    pub fn new(id: &'static str, severity: Severity, subject: Subject) -> Self {
+        Finding { id, severity, subject, variant: "", values: Vec::new(), evidence: Vec::new() }
+    }
+
+    /// Chooses another wording of the page.
+    #[must_use]
+    pub fn variant(mut self, variant: &'static str) -> Self {
+        self.variant = variant;
+        self
+    }
+
+    /// Gives a value for a `{name}` place.
+    #[must_use]
+    pub fn value(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.values.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds evidence.
+    #[must_use]
+    pub fn evidence(mut self, evidence: Evidence) -> Self {
+        self.evidence.push(evidence);
+        self
+    }
+}
+
+/// What every check gets.
+pub struct Ctx<'a> {
+    /// The host.
+    pub snap: &'a Snapshot,
+    /// What the user wants.
+    pub goal: &'a Goal,
+    /// Who asks for which function: goal, configuration, VMs.
+    pub intents: Intents,
+}
+
+impl<'a> Ctx<'a> {
+    /// Derives what checks share.
+    pub fn new(snap: &'a Snapshot, goal: &'a Goal) -> Self {
+        Ctx { snap, goal, intents: Intents::derive(snap, goal) }
+    }
+
+    /// How much anybody wants this function in a VM.
+    pub fn interest(&self, address: &Address) -> Interest {
+        self.intents.of(address)
+    }
+
+    /// Functions of interest at least `least`, in order of address.
+    pub fn functions(&self, least: Interest) -> impl Iterator<Item = &'a Function> {
+        self.snap.pci.functions.iter().filter(move |f| self.interest(&f.address) >= least)
+    }
+
+    /// The severity of something that stands in the way of one function: an error if somebody asks for the
+    /// function, else only good to know.
+    pub fn severity_for(&self, address: &Address) -> Severity {
+        if self.interest(address) >= Interest::Configured { Severity::Error } else { Severity::Info }
+    }
+}
+
+/// One check: the ids it can report and the function that looks.
+pub struct Check {
+    /// Every id that `run` can report.
+    pub ids: &'static [&'static str],
+    /// Looks at the host.
+    pub run: fn(&Ctx<'_>) -> Vec<Finding>,
+}
+
+/// All checks, in the order in which their findings are shown within one severity.
+pub const CHECKS: &[Check] = &[iommu_off_in_kernel::CHECK];
+
+/// Runs all checks: errors first, then warnings, then the rest; without duplicates.
+pub fn run(snap: &Snapshot, goal: &Goal) -> Vec<Finding> {
+    let ctx = Ctx::new(snap, goal);
+    let mut findings: Vec<Finding> = Vec::new();
+    for check in CHECKS {
+        for finding in (check.run)(&ctx) {
+            debug_assert!(check.ids.contains(&finding.id), "{} is not declared", finding.id);
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}

@@ -1,0 +1,102 @@
+//! The boot chain: which loader really boots, every place that can set the kernel command line, and the
+//! entries that can boot.
+
+use super::kernel::Kernel;
+use super::{Evidence, TextFile};
+use crate::host::{Fact, Host};
+
+/// The boot chains of FACTS section 3: who writes what the loader reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Chain {
+    /// `/etc/default/grub` and `grub-mkconfig` (Debian family, Arch, openSUSE, Proxmox without managed ESPs).
+    Grub,
+    /// GRUB with BLS entries and grubby (EL 8 and later, Fedora).
+    GrubBls,
+    /// proxmox-boot-tool and systemd-boot: the first line of `/etc/kernel/cmdline`.
+    ProxmoxSystemdBoot,
+    /// proxmox-boot-tool and GRUB on the managed ESPs.
+    ProxmoxGrub,
+    /// systemd-boot with kernel-install: `/etc/kernel/cmdline`.
+    SystemdBoot,
+    /// systemd-boot with entries written by hand (Arch).
+    SystemdBootEntries,
+    /// Unified kernel images.
+    Uki,
+    /// rpm-ostree kernel arguments.
+    Ostree,
+    /// bootc.
+    Bootc,
+    /// kernelstub (Pop!_OS).
+    Kernelstub,
+    /// sdbootutil (openSUSE).
+    Sdbootutil,
+    /// Limine.
+    Limine,
+    /// rEFInd.
+    Refind,
+    /// NixOS's generator.
+    NixOs,
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// One boot chain that may be the one that boots, with what speaks for it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub chain: Chain,
+    /// What speaks for it, strongest first.
+    pub evidence: Vec<Evidence>,
+    /// True if the evidence is of the running boot itself (EFI variables, `/proc/cmdline`), not only of files.
+    pub proven: bool,
+}
+
+/// One place that sets kernel parameters.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file and its text.
+    pub file: TextFile,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The kernel words that it gives, quotes and variable name removed.
+    pub words: Vec<String>,
+    /// Which chain reads it.
+    pub chain: Chain,
+    /// True if the chain that boots reads this file (and, of a file with a first-line rule, this line).
+    pub effective: bool,
+    /// True if it is what the loader itself reads (a BLS entry, grub.cfg), not a source for a generator.
+    pub generated: bool,
+    /// Of a boot entry: which kernel release it boots, where known.
+    pub release: Option<String>,
+}
+
+/// The boot chain of a host.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// The chains that may boot, the most likely first. One proven one is an answer; more are shown with their evidence.
+    pub candidates: Vec<Candidate>,
+    /// All places that set kernel parameters, sources and entries.
+    pub places: Vec<Place>,
+    /// The loader as UEFI names it: `BootCurrent`'s description and path.
+    pub efi_entry: Fact<String>,
+    /// `LoaderInfo`, e.g. `systemd-boot 255.4`.
+    pub loader_info: Fact<String>,
+    /// What could not be read and would have helped.
+    pub unread: Vec<(String, crate::host::Why)>,
+}
+
+impl Boot {
+    /// The chain that boots, if one is certain or the only one.
+    pub fn chain(&self) -> Option<Chain> {
+        match self.candidates.as_slice() {
+            [] => None,
+            [one] => Some(one.chain),
+            [first, second, ..] => (first.proven && !second.proven).then_some(first.chain),
+        }
+    }
+}
+
+/// Finds the boot chain.
+pub fn collect(_host: &dyn Host, _kernel: &Kernel) -> Boot {
+    Boot::default()
+}

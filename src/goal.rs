@@ -1,0 +1,81 @@
+//! What the user wants: one value, whether it comes from the command line or from a file.
+
+use crate::error::{Error, Result};
+use crate::facts::pci::{Function, Pci};
+use crate::parse::address::Address;
+
+/// What the user wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goal {
+    /// The chosen functions, sorted, without duplicates. Empty: the host as it is.
+    pub devices: Vec<Address>,
+}
+
+impl Goal {
+    /// Resolves selectors against a host. Choosing a display controller chooses its whole slot, unless `only`.
+    ///
+    /// A selector is a function (`01:00.0`), a slot (`01:00`), an id (`10de:2684`), or a part of the name.
+    /// Fails with a usage error that says what it could have been if one matches nothing, or if a name matches
+    /// more than one slot.
+    pub fn resolve(selectors: &[String], only: bool, pci: &Pci) -> Result<Goal> {
+        let mut devices = Vec::new();
+        for selector in selectors {
+            for function in select(selector, pci)? {
+                devices.push(function.address);
+                if function.is_display() && !only {
+                    devices.extend(pci.slot(&function.address).map(|f| f.address));
+                }
+            }
+        }
+        devices.sort();
+        devices.dedup();
+        Ok(Goal { devices })
+    }
+}
+
+/// The functions that a selector names; never empty.
+pub fn select<'a>(selector: &str, pci: &'a Pci) -> Result<Vec<&'a Function>> {
+    let wanted = selector.trim();
+    if wanted.is_empty() {
+        return Err(
+            Error::usage("an empty device selector names nothing").hint("see `vfioneer list` for what there is")
+        );
+    }
+    if let Some(address) = Address::parse(wanted) {
+        return pci.get(&address).map(|f| vec![f]).ok_or_else(|| nothing(wanted, pci));
+    }
+    if let Some(address) = Address::parse(&format!("{wanted}.0")) {
+        return some_or_nothing(pci.slot(&address).collect(), wanted, pci);
+    }
+    let lower = wanted.to_ascii_lowercase();
+    if lower.len() == 9 && lower.as_bytes()[4] == b':' && lower.bytes().filter(u8::is_ascii_hexdigit).count() == 8 {
+        let matches = |f: &&Function| f.ids.known().is_some_and(|ids| ids.to_string() == lower);
+        return some_or_nothing(pci.functions.iter().filter(matches).collect(), wanted, pci);
+    }
+    let named: Vec<&Function> =
+        pci.functions.iter().filter(|f| !f.is_bridge() && f.name().to_ascii_lowercase().contains(&lower)).collect();
+    let Some(first) = named.first() else { return Err(nothing(wanted, pci)) };
+    if named.iter().all(|f| f.address.same_slot(&first.address)) {
+        return Ok(named);
+    }
+    let mut error = Error::usage(format!("{wanted:?} is part of the name of more than one device"));
+    for function in named.iter().take(8) {
+        error = error.hint(format!("{}  {}", function.address, function.name()));
+    }
+    Err(error.hint("give the address instead"))
+}
+
+fn some_or_nothing<'a>(found: Vec<&'a Function>, wanted: &str, pci: &Pci) -> Result<Vec<&'a Function>> {
+    if found.is_empty() { Err(nothing(wanted, pci)) } else { Ok(found) }
+}
+
+fn nothing(wanted: &str, pci: &Pci) -> Error {
+    let mut error = Error::usage(format!("no PCI function matches {wanted:?}"));
+    if pci.functions.is_empty() {
+        return error.hint("this host shows no PCI functions at all");
+    }
+    for function in pci.functions.iter().filter(|f| f.is_candidate()).take(8) {
+        error = error.hint(format!("{}  {}", function.address, function.name()));
+    }
+    error.hint("`vfioneer list --all` shows every function")
+}

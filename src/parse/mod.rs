@@ -1,0 +1,3 @@
+//! Text or bytes to types and back. Pure: nothing here reads a file.
+
+pub mod address;
