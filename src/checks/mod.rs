@@ -5,6 +5,8 @@
 
 pub mod intent;
 pub mod pages;
+#[cfg(test)]
+pub mod testing;
 
 mod iommu_off_in_kernel;
 
