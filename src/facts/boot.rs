@@ -4,9 +4,11 @@
 use super::kernel::Kernel;
 use super::{Evidence, TextFile};
 use crate::host::{Fact, Host};
+use std::ops::Range;
+use std::sync::Arc;
 
-/// The boot chains of FACTS section 3: who writes what the loader reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The boot chains: who writes what the loader reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Chain {
     /// `/etc/default/grub` and `grub-mkconfig` (Debian family, Arch, openSUSE, Proxmox without managed ESPs).
     Grub,
@@ -37,6 +39,7 @@ pub enum Chain {
     /// NixOS's generator.
     NixOs,
     /// Nothing that is known.
+    #[default]
     Unknown,
 }
 
@@ -52,13 +55,20 @@ pub struct Candidate {
 }
 
 /// One place that sets kernel parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Place {
     /// The file and its text.
-    pub file: TextFile,
+    pub file: Arc<TextFile>,
     /// The line, counted from 1.
     pub line: u32,
-    /// The kernel words that it gives, quotes and variable name removed.
+    /// The bytes of the file's text that hold the words (of a shell assignment, the value with its quotes);
+    /// empty where the file is no text (a unified kernel image).
+    pub range: Range<usize>,
+    /// What the words are given to: `GRUB_CMDLINE_LINUX_DEFAULT`, `options`, `linux`; empty for a file that holds
+    /// nothing but words.
+    pub key: String,
+    /// The kernel words that it gives, quotes and variable name removed. A word may hold a `$variable` of the
+    /// boot loader that could not be resolved.
     pub words: Vec<String>,
     /// Which chain reads it.
     pub chain: Chain,
@@ -68,6 +78,8 @@ pub struct Place {
     pub generated: bool,
     /// Of a boot entry: which kernel release it boots, where known.
     pub release: Option<String>,
+    /// Of a boot entry: its title or file name.
+    pub title: Option<String>,
 }
 
 /// The boot chain of a host.
@@ -81,6 +93,8 @@ pub struct Boot {
     pub efi_entry: Fact<String>,
     /// `LoaderInfo`, e.g. `systemd-boot 255.4`.
     pub loader_info: Fact<String>,
+    /// `LoaderEntrySelected`: the entry that booted, e.g. `arch.conf`.
+    pub entry_selected: Fact<String>,
     /// What could not be read and would have helped.
     pub unread: Vec<(String, crate::host::Why)>,
 }

@@ -4,7 +4,7 @@ use super::TextFile;
 use crate::host::Host;
 
 /// One directive of modprobe.d(5).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directive {
     /// Index into [`Modules::files`].
     pub file: usize,
@@ -18,8 +18,24 @@ pub struct Directive {
     pub rest: String,
 }
 
+/// A list of modules to load, by who reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum List {
+    /// `/etc/modules` and modules-load.d: after the root file system is mounted.
+    #[default]
+    ModulesLoad,
+    /// `/etc/initramfs-tools/modules` and its modules.d directories.
+    InitramfsTools,
+    /// dracut's `force_drivers`: in the image and loaded before udev.
+    DracutForce,
+    /// dracut's `add_drivers`: in the image, not loaded by itself.
+    DracutAdd,
+    /// mkinitcpio's `MODULES`.
+    Mkinitcpio,
+}
+
 /// One entry of a list of modules to load.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadEntry {
     /// Index into [`Modules::files`].
     pub file: usize,
@@ -27,8 +43,14 @@ pub struct LoadEntry {
     pub line: u32,
     /// The module as written.
     pub module: String,
-    /// True if the list is read in the initramfs, false if after the root file system is mounted.
+    /// What follows it on the line (initramfs-tools takes arguments).
+    pub arguments: String,
+    /// True if the module is loaded in the initramfs, false if after the root file system is mounted or never.
     pub early: bool,
+    /// Which list it is.
+    pub list: List,
+    /// False if nothing on this host reads the list: the lists of a generator that does not build the images.
+    pub effective: bool,
 }
 
 /// All of it.
