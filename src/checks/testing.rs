@@ -250,7 +250,7 @@ pub fn healthy() -> Snapshot {
         places: Vec::new(),
         efi_entry: Fact::Known("proxmox \\EFI\\proxmox\\shimx64.efi".into()),
         loader_info: Fact::Absent,
-        unread: Vec::new(),
+        ..Boot::default()
     };
     cmdline(&mut snap, "BOOT_IMAGE=/boot/vmlinuz-6.8.12-4-pve root=/dev/mapper/pve-root ro quiet");
     place(&mut snap, Chain::Grub, "/etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"", "quiet");
@@ -262,7 +262,9 @@ pub fn healthy() -> Snapshot {
             release: RELEASE.into(),
             mtime: 1_740_000_000,
             content: Fact::Known(Content { modules: set(&["ahci", "ext4"]), ..Content::default() }),
+            ..Image::default()
         }],
+        ..Initramfs::default()
     };
     snap.hypervisor.kinds = vec![(HypervisorKind::Proxmox, Some("8.3.0".into()))];
     snap.log = Fact::Known(file("dmesg", "[    0.1] DMAR-IR: Enabled IRQ remapping in x2apic mode\n"));
@@ -341,13 +343,13 @@ pub fn cmdline(snap: &mut Snapshot, text: &str) {
 /// Adds a source of kernel words that the chain reads; `words` is what it gives.
 pub fn place<'a>(snap: &'a mut Snapshot, chain: Chain, path: &str, text: &str, words: &str) -> &'a mut Place {
     snap.boot.places.push(Place {
-        file: file(path, &format!("{text}\n")),
+        file: file(path, &format!("{text}\n")).into(),
         line: 1,
         words: words.split_whitespace().map(str::to_owned).collect(),
         chain,
         effective: true,
         generated: false,
-        release: None,
+        ..Place::default()
     });
     snap.boot.places.last_mut().expect("just pushed")
 }
@@ -378,6 +380,7 @@ pub fn modprobe(snap: &mut Snapshot, path: &str, text: &str) {
             word: words.next().unwrap_or_default().to_owned(),
             module: words.next().unwrap_or_default().to_owned(),
             rest: words.collect::<Vec<_>>().join(" "),
+            ..Directive::default()
         });
     }
 }
@@ -388,7 +391,14 @@ pub fn load(snap: &mut Snapshot, path: &str, text: &str, early: bool) {
     snap.modules.files.push(file(path, text));
     for (line, module) in (1u32..).zip(text.lines()) {
         if !module.trim().is_empty() && !module.starts_with('#') {
-            snap.modules.load.push(LoadEntry { file: index, line, module: module.trim().to_owned(), early });
+            snap.modules.load.push(LoadEntry {
+                file: index,
+                line,
+                module: module.trim().to_owned(),
+                early,
+                effective: true,
+                ..LoadEntry::default()
+            });
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Content {
 }
 
 /// One image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Its path.
     pub path: String,

@@ -10,6 +10,8 @@ pub struct Directive {
     pub file: usize,
     /// The first line of it, counted from 1.
     pub line: u32,
+    /// Its bytes in the file's text, continuation lines included.
+    pub range: std::ops::Range<usize>,
     /// `options`, `blacklist`, `softdep`, `install`, `remove`, `alias`, `weakdep`, or the word that stands there if unknown.
     pub word: String,
     /// The module or pattern named.
