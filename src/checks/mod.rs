@@ -7,8 +7,12 @@ pub mod intent;
 pub mod pages;
 #[cfg(test)]
 pub mod testing;
+pub mod verdict;
 
+mod device;
+mod device_pages;
 mod iommu_off_in_kernel;
+mod topics;
 
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
