@@ -4,6 +4,7 @@
 //! Nothing here judges; nothing here asks for more than was needed. A paste (`check --log`) becomes a
 //! snapshot too, in which nearly all is unknown.
 
+mod attribute;
 pub mod boot;
 pub mod hypervisor;
 pub mod initramfs;

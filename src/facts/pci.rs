@@ -1,7 +1,18 @@
 //! Every PCI function of the host.
+//!
+//! Goes in: `/sys/bus/pci/devices`, and a [`crate::host::Host`] to read it. Comes out: [`Pci`].
+//! Never asks the device for more than its configuration space, and for `list` only for its first 64 bytes.
 
+mod collect;
+mod details;
+mod display;
+mod names;
+
+pub use collect::collect;
+pub use names::class_name;
+
+use super::Evidence;
 use super::kernel::Kernel;
-use super::{Evidence, Needs};
 use crate::host::{Fact, Host};
 use crate::parse::address::Address;
 
@@ -133,6 +144,8 @@ pub struct Function {
     pub class: Fact<u32>,
     /// Revision id.
     pub revision: Fact<u8>,
+    /// What the class is called in pci.ids, e.g. `VGA compatible controller`.
+    pub class_name: Option<String>,
     /// Vendor name from pci.ids or the paste.
     pub vendor_name: Option<String>,
     /// Device name from pci.ids or the paste.
@@ -145,6 +158,8 @@ pub struct Function {
     pub driver_override: Fact<String>,
     /// Modules that would match it, in the order of `modules.alias`.
     pub candidates: Fact<Vec<String>>,
+    /// vfio variant drivers' modules that would match it (`vfio_pci:` aliases, Linux 6.0), the most specific first.
+    pub vfio_variants: Fact<Vec<String>>,
     /// IOMMU group; absent if the function has none.
     pub group: Fact<u32>,
     /// NUMA node; absent if the firmware names none.
@@ -155,8 +170,11 @@ pub struct Function {
     pub port_type: Fact<PortType>,
     /// ACS; absent if the function has no such capability.
     pub acs: Fact<Acs>,
-    /// Reset methods in the kernel's order (`reset_method`); absent if it has none.
+    /// Reset methods in the kernel's order (`reset_method`, Linux 5.15); absent if it has none.
+    /// An older kernel does not name them: unknown, and `resettable` is true.
     pub reset_methods: Fact<Vec<String>>,
+    /// Whether the kernel knows a way to reset it.
+    pub resettable: Fact<bool>,
     /// Function level reset by the device capabilities register; not the kernel's choice.
     pub flr: Fact<bool>,
     /// Its memory and I/O regions.
@@ -181,7 +199,7 @@ pub struct Function {
     pub mdevs: Fact<Vec<String>>,
     /// Bytes of the option ROM region; absent if there is none.
     pub rom_size: Fact<u64>,
-    /// Device serial number capability, `xx-xx-xx-xx-xx-xx-xx-xx`.
+    /// Device serial number capability, `xx-xx-xx-xx-xx-xx-xx-xx`, the first byte the most significant.
     pub serial: Fact<String>,
     /// Devices that must be resumed or unbound before it (`consumer:`/`supplier:` links).
     pub linked: Fact<Vec<Address>>,
@@ -199,18 +217,21 @@ impl Function {
             subsystem: Fact::default(),
             class: Fact::default(),
             revision: Fact::default(),
+            class_name: None,
             vendor_name: None,
             device_name: None,
             header: Fact::default(),
             driver: Fact::default(),
             driver_override: Fact::default(),
             candidates: Fact::default(),
+            vfio_variants: Fact::default(),
             group: Fact::default(),
             numa_node: Fact::default(),
             parent: Fact::default(),
             port_type: Fact::default(),
             acs: Fact::default(),
             reset_methods: Fact::default(),
+            resettable: Fact::default(),
             flr: Fact::default(),
             bars: Fact::default(),
             resizable: Fact::default(),
@@ -325,11 +346,6 @@ impl Pci {
         }
         path
     }
-}
-
-/// Reads all functions; details only if needed.
-pub fn collect(_host: &dyn Host, _needs: Needs) -> Pci {
-    Pci::default()
 }
 
 /// Adds the modules that would match each function.

@@ -84,6 +84,14 @@ pub trait Host {
     /// A directory, device node or pipe is `Unknown(Io)`; it never blocks.
     fn read(&self, path: &str) -> Fact<Vec<u8>>;
 
+    /// The first `most` bytes of a file, or all of a shorter one: cheaper where only a header is needed.
+    fn read_start(&self, path: &str, most: usize) -> Fact<Vec<u8>> {
+        self.read(path).map(|mut bytes| {
+            bytes.truncate(most);
+            bytes
+        })
+    }
+
     /// The target of a symbolic link, as it stands in the link.
     fn link(&self, path: &str) -> Fact<String>;
 

@@ -4,3 +4,6 @@ pub mod address;
 pub mod cmdline;
 pub mod lines;
 pub mod modprobe;
+pub mod config_space;
+pub mod pci_ids;
+pub mod sysfs;
