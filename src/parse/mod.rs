@@ -2,8 +2,8 @@
 
 pub mod address;
 pub mod cmdline;
+pub mod config_space;
 pub mod lines;
 pub mod modprobe;
-pub mod config_space;
 pub mod pci_ids;
 pub mod sysfs;
