@@ -1,0 +1,359 @@
+//! A directory tree as a host: the running machine at `/`, or another system's root below a directory.
+//!
+//! Goes in: paths within the host. Comes out: what the file system answers. Symbolic links of a mounted host
+//! never lead out of it, device nodes are never opened, nothing blocks, and nothing is written
+//! (but for the cache of digests, see [`super::cache`]).
+//!
+//! A host can have ten thousand PCI functions with a dozen attributes each, so a read takes as few calls as
+//! possible: the last few directories stay open, and an attribute is looked up in its directory by its bare name.
+
+use super::beneath::{Beneath, LINKS};
+use super::{Digest, Fact, FileType, Host, Kind, Query, READ_LIMIT, Stat, Why};
+use crate::error::{Error, Result};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+use std::rc::Rc;
+
+/// Directories kept open.
+const OPEN_DIRS: usize = 4;
+/// Bytes asked for at once; most files fit.
+const CHUNK: usize = 64 << 10;
+/// kernfs hands out at most one page a read (`fs/kernfs/file.c` `kernfs_file_read_iter`); a page has 4 KiB or more.
+const PAGE: usize = 4096;
+/// The most names read from one directory; more is `Unknown(TooLarge)`.
+const ENTRIES_LIMIT: usize = 1 << 20;
+
+/// The running machine, or a system mounted below a directory.
+pub struct Tree {
+    kind: Kind,
+    label: String,
+    /// Absent on the running machine, where plain paths are right.
+    below: Option<Beneath>,
+    dirs: RefCell<Vec<(String, Rc<OwnedFd>)>>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// A path's last component in its open directory. `stat` is of the thing itself, links followed.
+struct Found {
+    dir: Rc<OwnedFd>,
+    name: String,
+    stat: fs::Stat,
+}
+
+impl Tree {
+    /// The running machine.
+    pub fn live() -> Tree {
+        Tree::new(Kind::Live, "this host".to_owned(), None)
+    }
+
+    /// The system whose root is mounted or unpacked at `dir`. Fails with a usage error if that is no directory
+    /// or cannot be entered.
+    pub fn mounted(dir: &std::path::Path) -> Result<Tree> {
+        let label = dir.display().to_string();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = fs::openat(CWD, dir, flags, Mode::empty()).and_then(|root| {
+            // A descriptor for lookups says nothing about the right to use it.
+            fs::accessat(&root, ".", fs::Access::EXEC_OK, AtFlags::empty()).map(|()| root)
+        });
+        match opened {
+            Ok(root) => Ok(Tree::new(Kind::Mounted, label, Some(Beneath::new(root)))),
+            Err(errno) => Err(mount_error(&label, errno)),
+        }
+    }
+
+    fn new(kind: Kind, label: String, below: Option<Beneath>) -> Tree {
+        Tree { kind, label, below, dirs: RefCell::default(), buffer: RefCell::default() }
+    }
+
+    #[cfg(test)]
+    fn mounted_without_openat2(dir: &std::path::Path) -> Tree {
+        let root = fs::openat(CWD, dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        Tree::new(Kind::Mounted, String::new(), Some(Beneath::without_openat2(root)))
+    }
+
+    /// A directory for lookups, and whether it was open before.
+    fn dir(&self, path: &str) -> std::result::Result<(Rc<OwnedFd>, bool), Errno> {
+        let path = if path.is_empty() { "/" } else { path };
+        let mut dirs = self.dirs.borrow_mut();
+        if let Some(at) = dirs.iter().rposition(|(open, _)| open == path) {
+            let entry = dirs.remove(at);
+            let fd = Rc::clone(&entry.1);
+            dirs.push(entry);
+            return Ok((fd, true));
+        }
+        let fd = Rc::new(match &self.below {
+            Some(below) => below.dir(path)?,
+            None => fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?,
+        });
+        if dirs.len() >= OPEN_DIRS {
+            dirs.remove(0);
+        }
+        dirs.push((path.to_owned(), Rc::clone(&fd)));
+        Ok((fd, false))
+    }
+
+    /// Asks `question` about a name in its directory. A directory that was kept open may have been removed and
+    /// made anew (a device unplugged and rescanned), so "no such file" is asked again by the full path.
+    fn ask<T>(
+        &self,
+        path: &str,
+        question: impl Fn(&OwnedFd, &str) -> std::result::Result<T, Errno>,
+    ) -> std::result::Result<(Rc<OwnedFd>, T), Errno> {
+        let (parent, name) = split(path);
+        let (dir, kept) = self.dir(parent)?;
+        match question(&dir, name) {
+            Err(Errno::NOENT) if kept => {
+                self.dirs.borrow_mut().retain(|(_, open)| !Rc::ptr_eq(open, &dir));
+                let (dir, _) = self.dir(parent)?;
+                question(&dir, name).map(|answer| (dir, answer))
+            }
+            Err(errno) => Err(errno),
+            Ok(answer) => Ok((dir, answer)),
+        }
+    }
+
+    /// Finds what a path leads to.
+    fn find(&self, path: &str) -> std::result::Result<Found, Errno> {
+        let follow = if self.below.is_some() { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+        let mut path = path.to_owned();
+        for _ in 0..=LINKS {
+            let (dir, stat) = self.ask(&path, |dir, name| fs::statat(dir, name, follow))?;
+            let (parent, name) = split(&path);
+            if !fs::FileType::from_raw_mode(stat.st_mode).is_symlink() {
+                return Ok(Found { dir, name: name.to_owned(), stat });
+            }
+            let target = fs::readlinkat(&dir, name, Vec::new())?;
+            let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
+            // The parent stays as it was asked for: what it leads to is found out by who opens it, and
+            // `..` in the target must count from there.
+            path = if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
+        }
+        Err(Errno::LOOP)
+    }
+
+    fn open(&self, dir: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> {
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        if self.below.is_some() {
+            flags |= OFlags::NOFOLLOW;
+        }
+        fs::openat(dir, name, flags, Mode::empty())
+    }
+
+    /// Opens a regular file of any size.
+    fn open_file(&self, path: &str) -> std::result::Result<(OwnedFd, fs::Stat), Miss> {
+        let found = self.find(path)?;
+        match file_type(&found.stat) {
+            FileType::File => Ok((self.open(&found.dir, &found.name)?, found.stat)),
+            FileType::Dir => Err(Miss::Unknown(Why::Io("is a directory".into()))),
+            _ => Err(Miss::Unknown(Why::Io("is no regular file".into()))),
+        }
+    }
+
+    fn try_read(&self, path: &str) -> std::result::Result<Vec<u8>, Miss> {
+        if self.kind == Kind::Live && is_attribute(path) {
+            let (_, fd) = self.ask(path, |dir, name| self.open(dir, name))?;
+            return self.drain(&fd, None, is_kernfs(path));
+        }
+        let (fd, stat) = self.open_file(path)?;
+        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+        if size > READ_LIMIT {
+            return Err(Miss::Unknown(Why::TooLarge));
+        }
+        self.drain(&fd, (size > 0).then_some(size), false)
+    }
+
+    /// Reads to the end: until nothing more comes, `size` bytes are there, or a short read says so.
+    fn drain(&self, fd: &OwnedFd, size: Option<usize>, short_is_end: bool) -> std::result::Result<Vec<u8>, Miss> {
+        let mut buffer = self.buffer.borrow_mut();
+        let mut length = 0;
+        loop {
+            if length > READ_LIMIT {
+                *buffer = Vec::new();
+                return Err(Miss::Unknown(Why::TooLarge));
+            }
+            if buffer.len() < length + CHUNK {
+                let more = (buffer.len() * 2).max(length + CHUNK);
+                buffer.resize(more, 0);
+            }
+            let Some(space) = buffer.get_mut(length..) else { break };
+            let count = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *space))?;
+            length += count;
+            if count == 0 || (short_is_end && count < PAGE) || size == Some(length) {
+                break;
+            }
+        }
+        let bytes = buffer.get(..length).map(<[u8]>::to_vec).unwrap_or_default();
+        if buffer.len() > CHUNK * 4 {
+            *buffer = Vec::new();
+        }
+        Ok(bytes)
+    }
+
+    fn try_entries(&self, path: &str) -> std::result::Result<Vec<String>, Miss> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || match &self.below {
+            Some(below) => fs::openat(below.dir(path)?, ".", flags, Mode::empty()),
+            None => fs::openat(CWD, if path.is_empty() { "/" } else { path }, flags, Mode::empty()),
+        };
+        let fd = open()?;
+        let mut names = Vec::new();
+        let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 16 << 10];
+        let mut dir = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = dir.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() >= ENTRIES_LIMIT {
+                return Err(Miss::Unknown(Why::TooLarge));
+            }
+            names.push(String::from_utf8_lossy(name).into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Host for Tree {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn label(&self) -> String {
+        self.label.clone()
+    }
+
+    fn read(&self, path: &str) -> Fact<Vec<u8>> {
+        fact(self.try_read(path))
+    }
+
+    fn link(&self, path: &str) -> Fact<String> {
+        let answer = self.ask(path, |dir, name| {
+            let mut space = [0; 4096];
+            let length = fs::readlinkat_raw(dir, name, &mut space)?;
+            Ok(String::from_utf8_lossy(space.get(..length).unwrap_or_default()).into_owned())
+        });
+        match answer {
+            Ok((_, target)) => Fact::Known(target),
+            // Something is there, and it is no symbolic link.
+            Err(Errno::INVAL) => Fact::Absent,
+            Err(errno) => fact(Err(errno)),
+        }
+    }
+
+    fn entries(&self, dir: &str) -> Fact<Vec<String>> {
+        fact(self.try_entries(dir))
+    }
+
+    fn stat(&self, path: &str) -> Fact<Stat> {
+        fact(self.find(path).map(|found| plain_stat(&found.stat)))
+    }
+
+    fn digest(&self, path: &str, digest: &Digest) -> Fact<Vec<u8>> {
+        match self.open_file(path) {
+            Ok((fd, _)) => super::compute(digest, &mut std::fs::File::from(fd)),
+            Err(miss) => fact(Err(miss)),
+        }
+    }
+
+    fn query(&self, _query: Query) -> Fact<Vec<u8>> {
+        Fact::Unknown(Why::NotRecorded)
+    }
+}
+
+/// Why there is no answer.
+enum Miss {
+    Absent,
+    Unknown(Why),
+}
+
+impl From<Errno> for Miss {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // ESRCH: the process of a /proc entry has ended.
+            Errno::NOENT | Errno::NOTDIR | Errno::SRCH => Miss::Absent,
+            Errno::ACCESS | Errno::PERM => Miss::Unknown(Why::NotPermitted),
+            other => Miss::Unknown(Why::Io(describe(other))),
+        }
+    }
+}
+
+/// The operating system's words for an error, without Rust's `(os error N)`.
+fn describe(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn fact<T>(answer: std::result::Result<T, impl Into<Miss>>) -> Fact<T> {
+    match answer.map_err(Into::into) {
+        Ok(value) => Fact::Known(value),
+        Err(Miss::Absent) => Fact::Absent,
+        Err(Miss::Unknown(why)) => Fact::Unknown(why),
+    }
+}
+
+/// A path's directory and last component. What ends in no plain name is `.` in itself.
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some((dir, name)) if !matches!(name, "" | "." | "..") => (dir, name),
+        _ => (path, "."),
+    }
+}
+
+/// True for files below /sys and /proc that are regular files and cannot block: they are opened without a look first.
+/// A process's links to its files, root and directory are no such files.
+fn is_attribute(path: &str) -> bool {
+    let links = ["/fd/", "/root", "/cwd", "/exe", "/map_files/"];
+    path.starts_with("/sys/")
+        || path.starts_with("/proc/") && !links.iter().any(|link| path.contains(link)) && !path.contains("/../")
+}
+
+/// True for sysfs proper, whose files end with the first read that is shorter than a page. Other file systems
+/// are mounted below /sys (debugfs, tracefs, efivarfs, …) of which that is not known.
+fn is_kernfs(path: &str) -> bool {
+    ["/sys/bus/", "/sys/devices/", "/sys/class/", "/sys/module/", "/sys/kernel/iommu_groups/", "/sys/block/"]
+        .iter()
+        .any(|start| path.starts_with(start))
+}
+
+fn file_type(stat: &fs::Stat) -> FileType {
+    match fs::FileType::from_raw_mode(stat.st_mode) {
+        fs::FileType::RegularFile => FileType::File,
+        fs::FileType::Directory => FileType::Dir,
+        fs::FileType::Symlink => FileType::Link,
+        _ => FileType::Other,
+    }
+}
+
+fn plain_stat(stat: &fs::Stat) -> Stat {
+    let file_type = file_type(stat);
+    Stat {
+        file_type,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime: i64::try_from(stat.st_mtime).unwrap_or_default(),
+        dev: (fs::major(stat.st_dev), fs::minor(stat.st_dev)),
+        rdev: match file_type {
+            FileType::Other => (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)),
+            _ => (0, 0),
+        },
+    }
+}
+
+fn mount_error(label: &str, errno: Errno) -> Error {
+    let hint = match errno {
+        Errno::NOENT => "give the directory where the other system's root is mounted or unpacked",
+        Errno::NOTDIR => "a capture is read with --from; --root takes a directory",
+        Errno::ACCESS | Errno::PERM => "run the command as root, or as the owner of the directory",
+        _ => "check that the file system there is mounted and healthy",
+    };
+    Error::usage(format!("cannot use {label} as a host's root: {}", describe(errno))).hint(hint)
+}
+
+#[cfg(test)]
+mod tests;
