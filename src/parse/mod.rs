@@ -3,7 +3,13 @@
 pub mod address;
 pub mod cmdline;
 pub mod config_space;
+pub mod cpuinfo;
+pub mod kconfig;
 pub mod lines;
+pub mod modlist;
 pub mod modprobe;
+pub mod mountinfo;
+pub mod os_release;
 pub mod pci_ids;
 pub mod sysfs;
+pub mod version;
