@@ -1,9 +1,12 @@
 //! Who wants which function in a VM: the goal, today's configuration, the VMs.
 
-use crate::facts::Evidence;
-use crate::facts::Snapshot;
+use super::words;
+use crate::facts::hypervisor::{Asked, VmDevice};
+use crate::facts::pci::{Function, is_vfio_driver};
+use crate::facts::{Evidence, Snapshot};
 use crate::goal::Goal;
 use crate::parse::address::Address;
+use crate::parse::vfio_ids::{self, IdSpec};
 use std::collections::BTreeMap;
 
 /// How much anybody wants a function in a VM.
@@ -29,6 +32,7 @@ impl Intents {
     /// Derives it from a snapshot and a goal.
     pub fn derive(snap: &Snapshot, goal: &Goal) -> Intents {
         let mut intents = Intents::default();
+        let claims = claims(snap);
         for function in &snap.pci.functions {
             if function.is_candidate() {
                 intents.add(function.address, Interest::Candidate, None);
@@ -37,6 +41,22 @@ impl Intents {
                 let driver = function.driver.known().cloned().unwrap_or_default();
                 intents.add(function.address, Interest::Configured, Some(function.evidence("driver", driver)));
             }
+            if let Some(name) = function.driver_override.known().filter(|name| is_vfio_driver(name)) {
+                let evidence = function.evidence("driver_override", name.clone());
+                intents.add(function.address, Interest::Configured, Some(evidence));
+            }
+            // Bridges keep their port drivers and belong to no VM, whatever a line says.
+            for claim in claims.iter().filter(|claim| !function.is_bridge() && claim.takes(function) == Some(true)) {
+                intents.add(function.address, Interest::Configured, Some(claim.evidence.clone()));
+            }
+        }
+        intents.add_driverctl(snap);
+        for vm in &snap.hypervisor.vms {
+            for device in &vm.devices {
+                for address in asked(snap, device) {
+                    intents.add(address, Interest::Configured, Some(device.evidence.clone()));
+                }
+            }
         }
         for address in &goal.devices {
             intents.add(*address, Interest::Goal, None);
@@ -44,10 +64,24 @@ impl Intents {
         intents
     }
 
+    /// driverctl keeps one file per device, `/etc/driverctl.d/<bus>-<address>`, that holds the driver's name.
+    fn add_driverctl(&mut self, snap: &Snapshot) {
+        for file in &snap.modules.files {
+            let Some(name) = file.path.strip_prefix("/etc/driverctl.d/") else { continue };
+            let address = name.strip_prefix("pci-").and_then(Address::parse);
+            if let Some(address) = address.filter(|_| is_vfio_driver(file.text.trim())) {
+                let evidence = Evidence::at(file.path.clone(), 1, file.text.trim());
+                self.add(address, Interest::Configured, Some(evidence));
+            }
+        }
+    }
+
     fn add(&mut self, address: Address, interest: Interest, evidence: Option<Evidence>) {
         let entry = self.by_address.entry(address).or_insert((interest, Vec::new()));
         entry.0 = entry.0.max(interest);
-        entry.1.extend(evidence);
+        if let Some(evidence) = evidence.filter(|evidence| !entry.1.contains(evidence)) {
+            entry.1.push(evidence);
+        }
     }
 
     /// The interest in one function.
@@ -58,5 +92,202 @@ impl Intents {
     /// What says that the configuration asks for it.
     pub fn evidence(&self, address: &Address) -> &[Evidence] {
         self.by_address.get(address).map_or(&[], |(_, evidence)| evidence)
+    }
+
+    /// True if somebody asks for any function of this host.
+    pub fn any(&self) -> bool {
+        self.by_address.values().any(|(interest, _)| *interest >= Interest::Configured)
+    }
+}
+
+/// One item of vfio-pci's `ids`, wherever it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What it takes.
+    pub spec: IdSpec,
+    /// As written.
+    pub text: String,
+    /// Where it stands.
+    pub evidence: Evidence,
+    /// True if it stands on a kernel command line.
+    pub on_cmdline: bool,
+}
+
+impl Claim {
+    /// Whether vfio-pci would take this function for it, as far as the function's ids are known.
+    pub fn takes(&self, function: &Function) -> Option<bool> {
+        self.spec.matches(
+            function.ids.known().map(|ids| (ids.vendor, ids.device)),
+            function.subsystem.known().map(|ids| (ids.vendor, ids.device)),
+            function.class.known().copied(),
+        )
+    }
+}
+
+/// Everything that is given to vfio-pci as `ids` in modprobe.d, in lists, and on kernel command lines.
+pub fn claims(snap: &Snapshot) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for option in words::options(snap, "vfio_pci").into_iter().filter(|option| option.name == "ids") {
+        for item in vfio_ids::parse(&option.value) {
+            if let Some(spec) = item.spec {
+                claims.push(Claim {
+                    spec,
+                    text: item.text.trim().to_owned(),
+                    evidence: option.evidence.clone(),
+                    on_cmdline: option.on_cmdline,
+                });
+            }
+        }
+    }
+    claims
+}
+
+/// The functions of this host that a VM's device means.
+fn asked(snap: &Snapshot, device: &VmDevice) -> Vec<Address> {
+    // A slice of a device leaves the device itself to the host's driver (Proxmox `mdev=`, `driver=keep`).
+    if ["mdev=", "driver=keep"].iter().any(|part| device.evidence.text.contains(part)) {
+        return Vec::new();
+    }
+    match &device.asked {
+        Asked::Function(address) => vec![*address],
+        Asked::Slot(address) => {
+            let slot: Vec<_> = snap.pci.slot(address).filter(|f| !f.is_bridge()).map(|f| f.address).collect();
+            if slot.is_empty() { vec![*address] } else { slot }
+        }
+        Asked::Ids(ids) => {
+            let specs: Vec<IdSpec> = vfio_ids::parse(ids).into_iter().filter_map(|item| item.spec).collect();
+            let takes = |f: &&Function| {
+                let ids = f.ids.known().map(|ids| (ids.vendor, ids.device));
+                specs.iter().any(|spec| spec.matches(ids, None, None) == Some(true))
+            };
+            snap.pci.functions.iter().filter(takes).map(|f| f.address).collect()
+        }
+        Asked::Mapping(name) => mapped(snap, name),
+        Asked::Malformed(_) => Vec::new(),
+    }
+}
+
+/// The functions of this host behind a Proxmox mapping: `map` lines of `/etc/pve/mapping/pci.cfg` whose path
+/// is here and, where the line says them, has these ids. The lines of other nodes are told apart by that alone.
+fn mapped(snap: &Snapshot, name: &str) -> Vec<Address> {
+    let mut found = Vec::new();
+    for file in snap.hypervisor.files.iter().filter(|file| file.path.ends_with("/mapping/pci.cfg")) {
+        let mut inside = false;
+        for line in file.text.lines() {
+            if !line.starts_with([' ', '\t']) && !line.trim().is_empty() {
+                inside = line.trim() == name;
+            }
+            let Some(map) = line.trim().strip_prefix("map ").filter(|_| inside) else { continue };
+            let value = |key: &str| map.split(',').find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('='));
+            for path in value("path").unwrap_or_default().split(';') {
+                let exact = Address::parse(path);
+                let Some(first) = exact.or_else(|| Address::parse(&format!("{path}.0"))) else { continue };
+                let same_id = |f: &Function| match (value("id"), f.ids.known()) {
+                    (Some(wanted), Some(ids)) => wanted == ids.to_string(),
+                    _ => true,
+                };
+                if !snap.pci.get(&first).is_some_and(same_id) {
+                    continue;
+                }
+                match exact {
+                    Some(address) => found.push(address),
+                    None => found.extend(snap.pci.slot(&first).filter(|f| !f.is_bridge()).map(|f| f.address)),
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::*;
+    use crate::facts::boot::Chain;
+    use crate::facts::hypervisor::HypervisorKind;
+    use crate::host::Fact;
+
+    fn interest(snap: &Snapshot, address: &str) -> Interest {
+        Intents::derive(snap, &Goal::default()).of(&at(address))
+    }
+
+    #[test]
+    fn nobody_asks_on_a_fresh_host() {
+        let snap = healthy();
+        assert_eq!(interest(&snap, GPU), Interest::Candidate);
+        assert!(!Intents::derive(&snap, &Goal::default()).any());
+    }
+
+    #[test]
+    fn every_way_to_ask() {
+        type Ask = fn(&mut Snapshot);
+        let asks: [(&str, Ask, &str); 11] = [
+            ("modprobe.d", |s| modprobe(s, "/etc/modprobe.d/a.conf", "options vfio-pci ids=10de:2684"), "options"),
+            ("running", |s| cmdline(s, "ro vfio-pci.ids=10de:2684"), "ids=10de"),
+            (
+                "configured",
+                |s| {
+                    place(
+                        s,
+                        Chain::Grub,
+                        "/etc/default/grub",
+                        "X=\"vfio_pci.ids=10de:2684\"",
+                        "vfio_pci.ids=10de:2684",
+                    );
+                },
+                "vfio_pci.ids",
+            ),
+            ("list", |s| load(s, "/etc/initramfs-tools/modules", "vfio-pci ids=10de:2684", true), "vfio-pci ids"),
+            ("override", |s| change(s, GPU, |f| f.driver_override = Fact::Known("vfio-pci".into())), "vfio-pci"),
+            ("bound", |s| change(s, GPU, |f| f.driver = Fact::Known("vfio-pci".into())), "vfio-pci"),
+            (
+                "driverctl",
+                |s| s.modules.files.push(file("/etc/driverctl.d/pci-0000:01:00.0", "vfio-pci\n")),
+                "vfio-pci",
+            ),
+            ("vm slot", |s| vm(s, HypervisorKind::Proxmox, "100", Asked::Slot(at(GPU))), "hostpci0"),
+            ("vm function", |s| vm(s, HypervisorKind::Libvirt, "win", Asked::Function(at(GPU))), "hostpci0"),
+            ("vm ids", |s| vm(s, HypervisorKind::Kubevirt, "vmi", Asked::Ids("10de:2684".into())), "hostpci0"),
+            (
+                "mapping",
+                |s| {
+                    let text = "gpu1\n\tmap id=10de:2684,node=a,path=0000:01:00\n\nother\n\tmap path=0000:00:14.0\n";
+                    s.hypervisor.files.push(file("/etc/pve/mapping/pci.cfg", text));
+                    vm(s, HypervisorKind::Proxmox, "100", Asked::Mapping("gpu1".into()));
+                },
+                "hostpci0",
+            ),
+        ];
+        for (name, ask, shown) in asks {
+            let mut snap = healthy();
+            ask(&mut snap);
+            let intents = Intents::derive(&snap, &Goal::default());
+            assert_eq!(intents.of(&at(GPU)), Interest::Configured, "{name}");
+            assert!(intents.evidence(&at(GPU)).iter().any(|e| e.text.contains(shown)), "{name}");
+            assert_eq!(intents.of(&at("0000:00:14.0")), Interest::Candidate, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_nothing() {
+        let mut snap = healthy();
+        modprobe(
+            &mut snap,
+            "/etc/modprobe.d/a.conf",
+            "options vfio-pci ids=10de:ffff\n# options vfio-pci ids=10de:2684",
+        );
+        vm(&mut snap, HypervisorKind::Proxmox, "100", Asked::Mapping("none".into()));
+        vm(&mut snap, HypervisorKind::Proxmox, "101", Asked::Slot(at(IGPU)));
+        snap.hypervisor.vms[1].devices[0].evidence.text = "hostpci0: 0000:00:02.0,mdev=i915-GVTg_V5_4".into();
+        assert!(!Intents::derive(&snap, &Goal::default()).any());
+    }
+
+    #[test]
+    fn the_goal_asks_most() {
+        let snap = passthrough();
+        let goal = Goal { devices: vec![at(GPU)] };
+        let intents = Intents::derive(&snap, &goal);
+        assert_eq!(intents.of(&at(GPU)), Interest::Goal);
+        assert_eq!(intents.of(&at("0000:01:00.1")), Interest::Configured);
     }
 }

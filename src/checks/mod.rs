@@ -13,6 +13,7 @@ mod device;
 mod device_pages;
 mod iommu_off_in_kernel;
 mod topics;
+mod words;
 
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};

@@ -7,7 +7,7 @@ use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Vm, VmDevice};
 use crate::facts::initramfs::{Content, Generator, Image, Initramfs};
 use crate::facts::iommu::{Group, Iommu, TableContent, TableKind};
 use crate::facts::kernel::{InstalledKernel, Kernel, Kvm};
-use crate::facts::modules::{Directive, LoadEntry, Modules};
+use crate::facts::modules::{Directive, List, LoadEntry, Modules};
 use crate::facts::pci::{Acs, Bar, Function, Header, Ids, Link, Pci, PortType, Seen};
 use crate::facts::system::{CpuVendor, Distro, Lockdown, System};
 use crate::facts::usage::{Usage, Use, UseKind};
@@ -15,6 +15,7 @@ use crate::facts::{Evidence, Origin, Snapshot, TextFile};
 use crate::goal::Goal;
 use crate::host::{Fact, Kind};
 use crate::parse::address::Address;
+use crate::parse::modprobe::parse_list;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kernel of [`healthy`].
@@ -358,29 +359,14 @@ pub fn place<'a>(snap: &'a mut Snapshot, chain: Chain, path: &str, text: &str, w
 pub fn modprobe(snap: &mut Snapshot, path: &str, text: &str) {
     let index = snap.modules.files.len();
     snap.modules.files.push(file(path, text));
-    let mut joined = String::new();
-    let mut start = 0;
-    for (number, line) in (1u32..).zip(text.lines()) {
-        if joined.is_empty() {
-            start = number;
-        }
-        if let Some(more) = line.strip_suffix('\\') {
-            joined.push_str(more);
-            continue;
-        }
-        joined.push_str(line);
-        let whole = std::mem::take(&mut joined);
-        if whole.trim().is_empty() || whole.trim_start().starts_with('#') {
-            continue;
-        }
-        let mut words = whole.split_whitespace();
+    for directive in crate::parse::modprobe::parse(text) {
         snap.modules.directives.push(Directive {
             file: index,
-            line: start,
-            word: words.next().unwrap_or_default().to_owned(),
-            module: words.next().unwrap_or_default().to_owned(),
-            rest: words.collect::<Vec<_>>().join(" "),
-            ..Directive::default()
+            line: directive.line,
+            range: directive.range,
+            word: directive.word,
+            module: directive.module,
+            rest: directive.rest,
         });
     }
 }
@@ -389,17 +375,21 @@ pub fn modprobe(snap: &mut Snapshot, path: &str, text: &str) {
 pub fn load(snap: &mut Snapshot, path: &str, text: &str, early: bool) {
     let index = snap.modules.files.len();
     snap.modules.files.push(file(path, text));
-    for (line, module) in (1u32..).zip(text.lines()) {
-        if !module.trim().is_empty() && !module.starts_with('#') {
-            snap.modules.load.push(LoadEntry {
-                file: index,
-                line,
-                module: module.trim().to_owned(),
-                early,
-                effective: true,
-                ..LoadEntry::default()
-            });
-        }
+    for entry in parse_list(text) {
+        snap.modules.load.push(LoadEntry {
+            file: index,
+            line: entry.line,
+            module: entry.module,
+            arguments: entry.arguments,
+            early,
+            effective: true,
+            list: match path {
+                _ if path.contains("initramfs-tools") => List::InitramfsTools,
+                _ if path.contains("dracut") => List::DracutForce,
+                _ if path.contains("mkinitcpio") => List::Mkinitcpio,
+                _ => List::ModulesLoad,
+            },
+        });
     }
 }
 

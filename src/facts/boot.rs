@@ -95,6 +95,8 @@ pub struct Boot {
     pub loader_info: Fact<String>,
     /// `LoaderEntrySelected`: the entry that booted, e.g. `arch.conf`.
     pub entry_selected: Fact<String>,
+    /// Files that the loader reads or may read besides the places: every `grub.cfg` on the ESP and below `/boot`.
+    pub files: Vec<TextFile>,
     /// What could not be read and would have helped.
     pub unread: Vec<(String, crate::host::Why)>,
 }

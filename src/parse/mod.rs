@@ -13,3 +13,4 @@ pub mod os_release;
 pub mod pci_ids;
 pub mod sysfs;
 pub mod version;
+pub mod vfio_ids;
