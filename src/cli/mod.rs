@@ -1,8 +1,194 @@
-//! One file per verb.
+//! One file per verb: arguments in, exit code out. Words for the user stand here and in `report`.
 
+mod check;
+mod explain;
+mod list;
+mod overview;
+
+use crate::checks::verdict::Verdict;
+use crate::error::{Error, Result};
+use crate::facts::{self, Needs, Snapshot};
+use crate::host::{Host, Recorded, Tree, console};
+use crate::report::Style;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the program.
-pub fn main(_args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    ExitCode::SUCCESS
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vfioneer",
+    version,
+    about = "Tell whether a PCIe device or GPU of this host can go to a VM, what stands in the way, and why",
+    after_help = "Without a command: this host in one screen.\n\
+        DEVICE is a function (01:00.0), a slot (01:00), an id (10de:2684), or a part of the name.\n\
+        A GPU stands for all functions of its slot.\n\n\
+        Exit codes: 0 done, 1 the answer is no, 2 usage, 3 refused and nothing changed, 70 a bug in vfioneer.",
+    max_term_width = 80,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// Options that every verb takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Look at the system mounted at DIR instead of the running one
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "from")]
+    root: Option<PathBuf>,
+    /// Look at a host recorded with `vfioneer capture`
+    #[arg(long, global = true, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Language of the texts
+    #[arg(long, global = true, value_name = "LANG", default_value = "en", value_parser = ["en"])]
+    lang: String,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: clap::ColorChoice,
+    /// Say more
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List PCI functions with driver, IOMMU group, isolation, reset, NUMA node and boot display
+    List(list::ListArgs),
+    /// Say what stands in the way of passthrough, what is wrong, useless or dangerous, with evidence
+    Check(check::CheckArgs),
+    /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
+    Explain(explain::ExplainArgs),
+}
+
+/// What a verb wants said: its result, and whether the answer is no.
+pub struct Answer {
+    /// For stdout.
+    text: String,
+    /// Exit code 1 instead of 0.
+    no: bool,
+}
+
+impl Answer {
+    fn yes(text: String) -> Answer {
+        Answer { text, no: false }
+    }
+}
+
+/// Runs the program and gives its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        console::stderr(&format!(
+            "vfioneer {}: this is a bug in vfioneer, not in your host: {info}\n\
+             Nothing was changed. Please report it with the command that you typed.\n",
+            env!("CARGO_PKG_VERSION")
+        ));
+        std::process::exit(70);
+    }));
+    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let text = error.render();
+            if error.use_stderr() {
+                console::stderr(&text.ansi().to_string());
+            } else {
+                console::stdout(&text.ansi().to_string());
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    color(cli.global.color);
+    match run(&cli) {
+        Ok(answer) => {
+            console::stdout(&answer.text);
+            ExitCode::from(u8::from(answer.no))
+        }
+        Err(error) => {
+            console::stderr(&render_error(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The program's command line, for the generated reference.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn run(cli: &Cli) -> Result<Answer> {
+    match &cli.verb {
+        None => overview::run(&cli.global),
+        Some(Verb::List(args)) => list::run(&cli.global, args),
+        Some(Verb::Check(args)) => check::run(&cli.global, args),
+        Some(Verb::Explain(args)) => explain::run(&cli.global, args),
+    }
+}
+
+/// Sets when colours are used; anstream removes them where they do not belong.
+fn color(choice: clap::ColorChoice) {
+    match choice {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+fn render_error(error: &Error) -> String {
+    let style = Style::stderr();
+    let mut text = format!("{} {error}\n", style.error("vfioneer:"));
+    for hint in &error.hints {
+        text.push_str(&format!("  {hint}\n"));
+    }
+    text
+}
+
+impl Global {
+    /// Opens the host that the options name.
+    fn host(&self) -> Result<Box<dyn Host>> {
+        Ok(match (&self.root, &self.from) {
+            (Some(dir), _) => Box::new(Tree::mounted(dir)?),
+            (None, Some(file)) => Box::new(Recorded::load(file)?),
+            (None, None) => Box::new(Tree::live()?),
+        })
+    }
+
+    /// Reads the host, showing on a terminal that something happens if it takes long.
+    fn snapshot(&self, needs: Needs) -> Result<Snapshot> {
+        let host = self.host()?;
+        let label = host.label();
+        Ok(console::with_progress(&format!("reading {label}"), || facts::collect(host.as_ref(), needs)))
+    }
+
+    /// How to write on stdout.
+    fn style(&self) -> Style {
+        Style::stdout()
+    }
+
+    /// Options that lead to the same host, to repeat in commands that are suggested.
+    fn host_options(&self) -> String {
+        match (&self.root, &self.from) {
+            (Some(dir), _) => format!("--root {} ", dir.display()),
+            (None, Some(file)) => format!("--from {} ", file.display()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// The word of a verdict in JSON.
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ready => "ready",
+        Verdict::Fixable => "fixable",
+        Verdict::Blocked => "blocked",
+        Verdict::Unknown => "unknown",
+    }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)] // This is the seam that the ban points to.
 
 mod beneath;
+pub mod console;
 mod fact;
 mod recorded;
 mod tree;

@@ -1,1 +1,200 @@
 //! Text and JSON of the same values. Goes in: snapshots and findings. Comes out: what stdout gets.
+
+pub mod check;
+pub mod detail;
+pub mod group;
+pub mod json;
+pub mod list;
+pub mod markdown;
+pub mod overview;
+pub mod tree;
+
+use crate::facts::boot::Chain;
+use crate::facts::pci::Pci;
+use crate::host::console;
+use crate::parse::address::Address;
+use anstyle::{AnsiColor, Effects, Style as Ansi};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Colours and width of one output stream. Colours are always written; the stream removes them
+/// where it is no terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Columns to keep to; `None`: no limit.
+    pub width: Option<usize>,
+}
+
+impl Style {
+    /// Of stdout.
+    pub fn stdout() -> Style {
+        Style { width: console::width() }
+    }
+
+    /// Of stderr.
+    pub fn stderr() -> Style {
+        Style { width: None }
+    }
+
+    /// Columns for running text: the terminal's, 80 at the most.
+    pub fn text_width(&self) -> usize {
+        self.width.unwrap_or(80).clamp(40, 80)
+    }
+
+    /// Red.
+    pub fn error(&self, text: &str) -> String {
+        paint(Ansi::new().fg_color(Some(AnsiColor::Red.into())).effects(Effects::BOLD), text)
+    }
+
+    /// Yellow.
+    pub fn warning(&self, text: &str) -> String {
+        paint(Ansi::new().fg_color(Some(AnsiColor::Yellow.into())).effects(Effects::BOLD), text)
+    }
+
+    /// Green.
+    pub fn good(&self, text: &str) -> String {
+        paint(Ansi::new().fg_color(Some(AnsiColor::Green.into())).effects(Effects::BOLD), text)
+    }
+
+    /// Cyan.
+    pub fn note(&self, text: &str) -> String {
+        paint(Ansi::new().fg_color(Some(AnsiColor::Cyan.into())), text)
+    }
+
+    /// Bold.
+    pub fn strong(&self, text: &str) -> String {
+        paint(Ansi::new().effects(Effects::BOLD), text)
+    }
+
+    /// Dim.
+    pub fn faint(&self, text: &str) -> String {
+        paint(Ansi::new().effects(Effects::DIMMED), text)
+    }
+}
+
+fn paint(style: Ansi, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Control characters become `?`: what a device, file or log says must not steer the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c }).collect()
+}
+
+/// Cuts to a number of columns, with an ellipsis where something was cut.
+pub fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        if used + wide + 1 > columns {
+            break;
+        }
+        used += wide;
+        kept.push(c);
+    }
+    kept + "…"
+}
+
+/// Breaks text into lines of at most `columns`, each behind `indent` spaces; words longer than that stay whole.
+pub fn wrap(text: &str, indent: usize, columns: usize) -> String {
+    let room = columns.saturating_sub(indent).max(20);
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.width() + 1 + word.width() > room {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    let margin = " ".repeat(indent);
+    lines.iter().map(|line| format!("{}\n", format!("{margin}{line}").trim_end())).collect()
+}
+
+/// Addresses as this host's user writes them: without the domain where there is only domain 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Short {
+    one_domain: bool,
+}
+
+impl Short {
+    /// Decides for a host.
+    pub fn of(pci: &Pci) -> Short {
+        Short { one_domain: pci.functions.iter().all(|f| f.address.domain == 0) }
+    }
+
+    /// One address.
+    pub fn show(&self, address: &Address) -> String {
+        let full = address.to_string();
+        self.cut(full)
+    }
+
+    /// One slot.
+    pub fn slot(&self, address: &Address) -> String {
+        self.cut(address.slot())
+    }
+
+    fn cut(&self, full: String) -> String {
+        match full.strip_prefix("0000:") {
+            Some(rest) if self.one_domain => rest.to_owned(),
+            _ => full,
+        }
+    }
+}
+
+/// What people call a boot chain.
+pub fn chain_name(chain: Chain) -> &'static str {
+    match chain {
+        Chain::Grub => "GRUB",
+        Chain::GrubBls => "GRUB with BLS entries",
+        Chain::ProxmoxSystemdBoot => "proxmox-boot-tool with systemd-boot",
+        Chain::ProxmoxGrub => "proxmox-boot-tool with GRUB",
+        Chain::SystemdBoot => "systemd-boot with kernel-install",
+        Chain::SystemdBootEntries => "systemd-boot",
+        Chain::Uki => "a unified kernel image",
+        Chain::Ostree => "rpm-ostree",
+        Chain::Bootc => "bootc",
+        Chain::Kernelstub => "systemd-boot with kernelstub",
+        Chain::Sdbootutil => "sdbootutil",
+        Chain::Limine => "Limine",
+        Chain::Refind => "rEFInd",
+        Chain::NixOs => "NixOS's generator",
+        Chain::Unknown => "an unknown loader",
+    }
+}
+
+/// `1 function`, `3 functions`.
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cut, plain, wrap};
+
+    #[test]
+    fn cuts_by_columns_and_not_by_bytes() {
+        assert_eq!(cut("GeForce", 7), "GeForce");
+        assert_eq!(cut("GeForce", 4), "GeF…");
+        assert_eq!(cut("그래픽카드", 6), "그래…");
+    }
+
+    #[test]
+    fn wraps_and_keeps_long_words() {
+        assert_eq!(wrap("one two three", 2, 24), "  one two three\n");
+        assert_eq!(wrap("aaaaaaaaaa bbbbbbbbbb cccc", 2, 22), "  aaaaaaaaaa\n  bbbbbbbbbb cccc\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\x1b[31mb\u{9b}c"), "a?[31mb?c");
+    }
+}

@@ -1,0 +1,76 @@
+//! The terminal: stdout, stderr, width, and a sign of life for what takes long.
+
+use rustix::termios::{isatty, tcgetwinsize};
+use super::{Fact, READ_LIMIT, Why};
+use std::io::{Read, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Writes a result. A reader that went away is no error.
+pub fn stdout(text: &str) {
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes what is no result.
+pub fn stderr(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// Columns of the terminal on stdout; `None` if stdout is none, so that nothing is cut in a pipe.
+pub fn width() -> Option<usize> {
+    let out = rustix::stdio::stdout();
+    if !isatty(out) {
+        return None;
+    }
+    let columns = tcgetwinsize(out).map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns == 0 { 80 } else { columns })
+}
+
+/// Runs `work`; if it takes over a second, says on a terminal what is being done and for how long.
+pub fn with_progress<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    if !isatty(rustix::stdio::stderr()) {
+        return work();
+    }
+    let (done, wait) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut seconds = 0;
+            while wait.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                seconds += 1;
+                stderr(&format!("\r{what}: {seconds} s "));
+            }
+            if seconds > 0 {
+                stderr("\r\x1b[K");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+/// All of standard input, up to [`super::READ_LIMIT`].
+pub fn stdin() -> Fact<Vec<u8>> {
+    limited(std::io::stdin().lock())
+}
+
+/// A file that the user names on the command line, wherever it is.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn user_file(path: &str) -> Fact<Vec<u8>> {
+    match std::fs::File::open(path) {
+        Ok(file) => limited(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Fact::Absent,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Fact::Unknown(Why::NotPermitted),
+        Err(error) => Fact::Unknown(Why::Io(error.to_string())),
+    }
+}
+
+fn limited(source: impl Read) -> Fact<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match source.take(READ_LIMIT as u64 + 1).read_to_end(&mut bytes) {
+        Ok(read) if read > READ_LIMIT => Fact::Unknown(Why::TooLarge),
+        Ok(_) => Fact::Known(bytes),
+        Err(error) => Fact::Unknown(Why::Io(error.to_string())),
+    }
+}

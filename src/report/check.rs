@@ -1,0 +1,80 @@
+//! The findings of `check` as text.
+
+use super::{Style, count, plain, wrap};
+use crate::checks::verdict::Verdict;
+use crate::checks::{Finding, Severity, pages};
+use crate::facts::{Evidence, Snapshot};
+
+/// How many pieces of evidence are shown unless more is asked for.
+const EVIDENCE_SHOWN: usize = 3;
+
+/// Errors and warnings in full, the rest in short unless `verbose`; the verdict last.
+pub fn findings(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding], verbose: bool) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        text.push_str(&one(style, finding, verbose));
+    }
+    text.push_str(&summary(style, snap, verdict, findings));
+    text
+}
+
+fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
+    let width = style.text_width();
+    let label = match finding.severity {
+        Severity::Error => style.error("error"),
+        Severity::Warning => style.warning("warning"),
+        Severity::Info => style.note("info"),
+    };
+    let mut text = format!("{label}  {}  {}\n", style.strong(finding.id), plain(&finding.subject.to_string()));
+    text.push_str(&wrap(&plain(&pages::message(finding)), 2, width));
+    let brief = finding.severity == Severity::Info && !verbose;
+    if !brief {
+        let shown = if verbose { finding.evidence.len() } else { EVIDENCE_SHOWN };
+        for evidence in finding.evidence.iter().take(shown) {
+            text.push_str(&style.faint(wrap(&proof(evidence), 4, width).trim_end()));
+            text.push('\n');
+        }
+        let more = finding.evidence.len().saturating_sub(shown);
+        if more > 0 {
+            text.push_str(&format!("    … and {} (-v shows all)\n", count(more, "more line", "more lines")));
+        }
+        let remedy = pages::remedy(finding);
+        if !remedy.is_empty() {
+            text.push_str(&wrap(&format!("→ {}", plain(&remedy)), 2, width));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// `source:line: text` in one line.
+fn proof(evidence: &Evidence) -> String {
+    let line = evidence.line.map_or_else(String::new, |line| format!(":{line}"));
+    plain(&format!("{}{line}: {}", evidence.source, evidence.text.trim()))
+}
+
+fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding]) -> String {
+    let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings, infos) = (number(Severity::Error), number(Severity::Warning), number(Severity::Info));
+    let mut text = format!(
+        "{}: {}, {}, {}\n",
+        match verdict {
+            Verdict::Ready => style.good("ready"),
+            Verdict::Fixable => style.warning("fixable"),
+            Verdict::Blocked => style.error("blocked"),
+            Verdict::Unknown => style.warning("unknown"),
+        },
+        count(errors, "error", "errors"),
+        count(warnings, "warning", "warnings"),
+        count(infos, "note", "notes"),
+    );
+    text.push_str(&wrap(verdict.meaning(), 0, style.text_width()));
+    if let Some(first) = findings.first() {
+        text.push_str(&format!("More about one of them: vfioneer explain {}\n", first.id));
+    }
+    if let Some(why) = snap.usage.complete.why().filter(|_| matches!(snap.origin, crate::facts::Origin::Host(..))) {
+        text.push_str(&format!("Who uses the devices could not be seen completely: {why}\n"));
+    }
+    text
+}
+

@@ -1,0 +1,101 @@
+//! The JSON documents: `vfioneer/list/1` and `vfioneer/check/1`. Hex ids are lower case without `0x`;
+//! what is unknown or absent is `null`.
+
+use crate::checks::verdict::Verdict;
+use crate::checks::{Finding, pages};
+use crate::facts::Snapshot;
+use crate::facts::pci::Function;
+use crate::host::Fact;
+use serde_json::{Value, json};
+
+/// `list --json`.
+pub fn list(snap: &Snapshot, functions: &[&Function]) -> String {
+    let devices: Vec<Value> = functions.iter().map(|f| device(f)).collect();
+    pretty(&json!({ "schema": "vfioneer/list/1", "host": host(snap), "devices": devices }))
+}
+
+/// `list --usb --json`.
+pub fn usb(snap: &Snapshot) -> String {
+    let devices: Vec<Value> = snap
+        .usb
+        .known()
+        .into_iter()
+        .flatten()
+        .map(|d| {
+            json!({ "controller": d.controller, "port": d.port, "id": d.ids, "name": d.name, "kinds": d.kinds })
+        })
+        .collect();
+    pretty(&json!({ "schema": "vfioneer/usb/1", "host": host(snap), "usb": devices }))
+}
+
+/// `check --json`.
+pub fn check(verdict: Verdict, findings: &[Finding]) -> String {
+    let findings: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "id": finding.id,
+                "severity": finding.severity,
+                "subject": finding.subject.to_string(),
+                "message": pages::message(finding),
+                "evidence": finding.evidence,
+                "fix": { "kind": pages::fix_kind(finding), "text": pages::remedy(finding) },
+            })
+        })
+        .collect();
+    pretty(&json!({ "schema": "vfioneer/check/1", "verdict": verdict.word(), "findings": findings }))
+}
+
+fn pretty(document: &Value) -> String {
+    format!("{document:#}\n")
+}
+
+/// What a document says of the host as a whole.
+pub fn host(snap: &Snapshot) -> Value {
+    let system = &snap.system;
+    json!({
+        "board_vendor": value(&system.board_vendor),
+        "board": value(&system.board),
+        "bios_version": value(&system.bios_version),
+        "bios_date": value(&system.bios_date),
+        "cpu": value(&system.cpu_model),
+        "distribution": system.distro.known().map(|distro| distro.name.clone()),
+        "proxmox": system.distro.known().and_then(|distro| distro.proxmox.clone()),
+        "kernel": value(&snap.kernel.release),
+        "uefi": value(&system.uefi),
+        "iommu": value(&snap.iommu.running()),
+        "interrupt_remapping": value(&snap.iommu.interrupt_remapping),
+        "guest_of": value(&system.guest_of),
+        "container": value(&system.container),
+    })
+}
+
+fn value<T: serde::Serialize>(fact: &Fact<T>) -> Value {
+    fact.known().map_or(Value::Null, |known| json!(known))
+}
+
+fn device(function: &Function) -> Value {
+    let hex4 = |id: u16| format!("{id:04x}");
+    let ids = function.ids.known();
+    let subsystem = function.subsystem.known();
+    json!({
+        "address": function.address,
+        "vendor_id": ids.map(|ids| hex4(ids.vendor)),
+        "device_id": ids.map(|ids| hex4(ids.device)),
+        "subsystem_vendor_id": subsystem.map(|ids| hex4(ids.vendor)),
+        "subsystem_device_id": subsystem.map(|ids| hex4(ids.device)),
+        "class": function.class.known().map(|class| format!("{class:06x}")),
+        "vendor": function.vendor_name,
+        "name": function.device_name,
+        "driver": value(&function.driver),
+        "iommu_group": value(&function.group),
+        "numa_node": value(&function.numa_node),
+        "boot_display": value(&function.boot_display),
+        "reset_methods": match &function.reset_methods {
+            Fact::Known(methods) => json!(methods),
+            Fact::Absent => json!([]),
+            Fact::Unknown(_) => Value::Null,
+        },
+        "parent": value(&function.parent),
+    })
+}
