@@ -49,11 +49,10 @@ fn paste(name: &str) -> Result<Snapshot> {
     match content {
         Fact::Known(bytes) => Ok(pasted::snapshot(shown, &String::from_utf8_lossy(&bytes))),
         Fact::Absent => Err(Error::usage(format!("cannot read {shown}: there is no such file")).hint(hint)),
-        Fact::Unknown(crate::host::Why::TooLarge) => Err(Error::usage(format!(
-            "cannot read {shown}: it is larger than {} MiB",
-            READ_LIMIT >> 20
-        ))
-        .hint("give the part around the failure")),
+        Fact::Unknown(crate::host::Why::TooLarge) => {
+            Err(Error::usage(format!("cannot read {shown}: it is larger than {} MiB", READ_LIMIT >> 20))
+                .hint("give the part around the failure"))
+        }
         Fact::Unknown(why) => Err(Error::usage(format!("cannot read {shown}: {why}")).hint(hint)),
     }
 }

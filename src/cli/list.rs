@@ -37,7 +37,8 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Answer> {
     };
     let snap = global.snapshot(needs)?;
     if snap.pci.functions.is_empty() {
-        let why = snap.pci.missing.as_ref().map_or_else(|| "/sys/bus/pci/devices is empty".to_owned(), ToString::to_string);
+        let why =
+            snap.pci.missing.as_ref().map_or_else(|| "/sys/bus/pci/devices is empty".to_owned(), ToString::to_string);
         if !global.json {
             return Ok(Answer::yes(format!("No PCI functions: {why}\n")));
         }

@@ -11,6 +11,7 @@ pub mod initramfs;
 pub mod iommu;
 pub mod kernel;
 pub mod modules;
+pub mod pasted;
 pub mod pci;
 pub mod system;
 pub mod usage;

@@ -1,7 +1,7 @@
 //! The terminal: stdout, stderr, width, and a sign of life for what takes long.
 
-use rustix::termios::{isatty, tcgetwinsize};
 use super::{Fact, READ_LIMIT, Why};
+use rustix::termios::{isatty, tcgetwinsize};
 use std::io::{Read, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;

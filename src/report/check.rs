@@ -77,4 +77,3 @@ fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding
     }
     text
 }
-

@@ -23,7 +23,10 @@ pub fn function(style: &Style, snap: &Snapshot, function: &Function) -> String {
     line("IOMMU group", group(snap, function, short));
     line("path", path(snap, function, short));
     line("NUMA node", function.numa_node.known().map(u32::to_string).unwrap_or_default());
-    line("reset", function.reset_methods.known().map_or_else(|| said(&Fact::<String>::Absent, "no method"), |m| m.join(", ")));
+    line(
+        "reset",
+        function.reset_methods.known().map_or_else(|| said(&Fact::<String>::Absent, "no method"), |m| m.join(", ")),
+    );
     line("power", said(&function.power_state, ""));
     line("link", link(function));
     line("boot display", boot_display(function));

@@ -21,9 +21,7 @@ pub fn usb(snap: &Snapshot) -> String {
         .known()
         .into_iter()
         .flatten()
-        .map(|d| {
-            json!({ "controller": d.controller, "port": d.port, "id": d.ids, "name": d.name, "kinds": d.kinds })
-        })
+        .map(|d| json!({ "controller": d.controller, "port": d.port, "id": d.ids, "name": d.name, "kinds": d.kinds }))
         .collect();
     pretty(&json!({ "schema": "vfioneer/usb/1", "host": host(snap), "usb": devices }))
 }

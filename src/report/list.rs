@@ -10,7 +10,8 @@ use unicode_width::UnicodeWidthStr;
 pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String {
     let short = Short::of(&snap.pci);
     let mut signs = Signs::default();
-    let mut rows: Vec<[String; 7]> = vec![["ADDRESS", "ID", "GROUP", "DRIVER", "RESET", "NODE", "NAME"].map(str::to_owned)];
+    let mut rows: Vec<[String; 7]> =
+        vec![["ADDRESS", "ID", "GROUP", "DRIVER", "RESET", "NODE", "NAME"].map(str::to_owned)];
     for function in functions {
         rows.push([
             short.show(&function.address) + signs.display(function),

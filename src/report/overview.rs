@@ -71,7 +71,8 @@ fn machine(snap: &Snapshot) -> String {
     let board = format!("{} {}", known(&system.board_vendor), known(&system.board));
     let whole = format!("{} {}", known(&system.vendor), known(&system.product));
     let name = if board.trim().is_empty() { whole } else { board };
-    let mut parts: Vec<String> = vec![if name.trim().is_empty() { "unknown board".to_owned() } else { name.trim().to_owned() }];
+    let mut parts: Vec<String> =
+        vec![if name.trim().is_empty() { "unknown board".to_owned() } else { name.trim().to_owned() }];
     if let Some(version) = system.bios_version.known() {
         parts.push(format!("firmware {version} ({})", known(&system.bios_date)));
     }
@@ -117,7 +118,12 @@ fn iommu(snap: &Snapshot) -> String {
         Fact::Known(true) => {
             let units = iommu.units.known().map_or(0, Vec::len);
             let groups = if iommu.groups.is_empty() {
-                snap.pci.functions.iter().filter_map(|f| f.group.known()).collect::<std::collections::BTreeSet<_>>().len()
+                snap.pci
+                    .functions
+                    .iter()
+                    .filter_map(|f| f.group.known())
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len()
             } else {
                 iommu.groups.len()
             };
@@ -186,7 +192,8 @@ fn candidate(style: &Style, text: &mut String, snap: &Snapshot, findings: &[Find
 }
 
 fn others(text: &mut String, snap: &Snapshot, main: &[&Function]) {
-    let kinds = [(0x02, "network", "network"), (0x01, "storage", "storage"), (0x0c, "USB", "USB"), (0x04, "sound", "sound")];
+    let kinds =
+        [(0x02, "network", "network"), (0x01, "storage", "storage"), (0x0c, "USB", "USB"), (0x04, "sound", "sound")];
     let mut parts = Vec::new();
     for (class, one, many) in kinds {
         let number = snap

@@ -3,8 +3,8 @@
 use super::{Short, Style, cut, plain};
 use crate::facts::Snapshot;
 use crate::facts::pci::{Function, Pci};
-use std::collections::{BTreeMap, BTreeSet};
 use crate::parse::address::Address;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The chosen functions and all bridges above them.
 pub fn pci(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String {
