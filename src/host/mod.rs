@@ -7,8 +7,11 @@
 #![allow(clippy::disallowed_methods)] // This is the seam that the ban points to.
 
 mod beneath;
+mod cache;
+mod command;
 pub mod console;
 mod fact;
+mod kernel_log;
 mod recorded;
 mod tree;
 

@@ -8,12 +8,13 @@
 //! possible: the last few directories stay open, and an attribute is looked up in its directory by its bare name.
 
 use super::beneath::{Beneath, LINKS};
+use super::cache::{self, Cache};
 use super::{Digest, Fact, FileType, Host, Kind, Query, READ_LIMIT, Stat, Why};
 use crate::error::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
@@ -34,6 +35,9 @@ pub struct Tree {
     below: Option<Beneath>,
     dirs: RefCell<Vec<(String, Rc<OwnedFd>)>>,
     buffer: RefCell<Vec<u8>>,
+    cache: OnceCell<Option<Cache>>,
+    /// May results of digests be written to the cache?
+    keeps: bool,
 }
 
 /// A path's last component in its open directory. `stat` is of the thing itself, links followed.
@@ -47,6 +51,13 @@ impl Tree {
     /// The running machine.
     pub fn live() -> Tree {
         Tree::new(Kind::Live, "this host".to_owned(), None)
+    }
+
+    /// Leaves the cache of digests as it is: with this, nothing at all is written.
+    #[must_use]
+    pub fn without_writing(mut self) -> Tree {
+        self.keeps = false;
+        self
     }
 
     /// The system whose root is mounted or unpacked at `dir`. Fails with a usage error if that is no directory
@@ -65,7 +76,15 @@ impl Tree {
     }
 
     fn new(kind: Kind, label: String, below: Option<Beneath>) -> Tree {
-        Tree { kind, label, below, dirs: RefCell::default(), buffer: RefCell::default() }
+        Tree {
+            kind,
+            label,
+            below,
+            dirs: RefCell::default(),
+            buffer: RefCell::default(),
+            cache: OnceCell::new(),
+            keeps: kind == Kind::Live,
+        }
     }
 
     #[cfg(test)]
@@ -192,6 +211,24 @@ impl Tree {
         Ok(bytes)
     }
 
+    /// A digest's result from the cache, or computed and then kept there.
+    fn cached(&self, path: &str, digest: &Digest, fd: OwnedFd, stat: &fs::Stat) -> Fact<Vec<u8>> {
+        let cache = self.cache.get_or_init(|| Cache::open(&cache::place()?, self.keeps));
+        let key = cache::key(digest.name, path, stat);
+        if let Some(result) = cache.as_ref().and_then(|cache| cache.get(&key)) {
+            return Fact::Known(result);
+        }
+        let mut file = std::fs::File::from(fd);
+        let result = super::compute(digest, &mut file);
+        if let (Some(cache), Fact::Known(bytes), Ok(after)) = (cache, &result, fs::fstat(&file)) {
+            // Nothing is kept of a file that was written meanwhile.
+            if self.keeps && cache::key(digest.name, path, &after) == key {
+                cache.put(&key, bytes);
+            }
+        }
+        result
+    }
+
     fn try_entries(&self, path: &str) -> std::result::Result<Vec<String>, Miss> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || match &self.below {
@@ -255,13 +292,18 @@ impl Host for Tree {
 
     fn digest(&self, path: &str, digest: &Digest) -> Fact<Vec<u8>> {
         match self.open_file(path) {
+            Ok((fd, stat)) if self.kind == Kind::Live => self.cached(path, digest, fd, &stat),
             Ok((fd, _)) => super::compute(digest, &mut std::fs::File::from(fd)),
             Err(miss) => fact(Err(miss)),
         }
     }
 
-    fn query(&self, _query: Query) -> Fact<Vec<u8>> {
-        Fact::Unknown(Why::NotRecorded)
+    fn query(&self, query: Query) -> Fact<Vec<u8>> {
+        match (self.kind, query) {
+            (Kind::Live, Query::KernelLog) => super::kernel_log::read(),
+            // What runs now is not what is mounted.
+            _ => Fact::Unknown(Why::NotRecorded),
+        }
     }
 }
 
@@ -283,7 +325,7 @@ impl From<Errno> for Miss {
 }
 
 /// The operating system's words for an error, without Rust's `(os error N)`.
-fn describe(errno: Errno) -> String {
+pub(super) fn describe(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
@@ -336,7 +378,7 @@ fn plain_stat(stat: &fs::Stat) -> Stat {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         size: u64::try_from(stat.st_size).unwrap_or_default(),
-        mtime: i64::try_from(stat.st_mtime).unwrap_or_default(),
+        mtime: stat.st_mtime,
         dev: (fs::major(stat.st_dev), fs::minor(stat.st_dev)),
         rdev: match file_type {
             FileType::Other => (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)),

@@ -127,10 +127,10 @@ impl Builder {
 
     /// Changes what stat(2) says of a path that was added; its links are followed.
     pub fn stat(&mut self, path: &str, change: impl FnOnce(&mut Stat)) -> &mut Self {
-        if let Ok((id, _)) = self.host.tree.resolve(path, true) {
-            if let Some(Node { stat: Fact::Known(stat), .. }) = self.host.tree.nodes.get_mut(id) {
-                change(stat);
-            }
+        if let Ok((id, _)) = self.host.tree.resolve(path, true)
+            && let Some(Node { stat: Fact::Known(stat), .. }) = self.host.tree.nodes.get_mut(id)
+        {
+            change(stat);
         }
         self
     }
