@@ -145,7 +145,7 @@ pub struct Snapshot {
 pub fn collect(host: &dyn Host, needs: Needs) -> Snapshot {
     let kernel = kernel::collect(host, needs);
     let mut pci = pci::collect(host, needs);
-    let iommu = iommu::collect(host, needs, &pci);
+    let mut iommu = iommu::collect(host, needs, &pci);
     if needs.candidates {
         pci::add_candidates(host, &kernel, &mut pci);
     }
@@ -160,6 +160,9 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Snapshot {
     } else {
         Fact::default()
     };
+    if let Fact::Known(log) = &log {
+        iommu::add_log(&mut iommu, log);
+    }
     Snapshot {
         origin: Origin::Host(host.kind(), host.label()),
         system: system::collect(host),

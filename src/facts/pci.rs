@@ -3,17 +3,18 @@
 //! Goes in: `/sys/bus/pci/devices`, and a [`crate::host::Host`] to read it. Comes out: [`Pci`].
 //! Never asks the device for more than its configuration space, and for `list` only for its first 64 bytes.
 
+mod candidates;
 mod collect;
 mod details;
 mod display;
 mod names;
 
+pub use candidates::add_candidates;
 pub use collect::collect;
 pub use names::class_name;
 
 use super::Evidence;
-use super::kernel::Kernel;
-use crate::host::{Fact, Host};
+use crate::host::Fact;
 use crate::parse::address::Address;
 
 /// A vendor id and a device id, as in config space at 00h and 02h (or 2Ch and 2Eh for the subsystem).
@@ -158,7 +159,8 @@ pub struct Function {
     pub driver_override: Fact<String>,
     /// Modules that would match it, in the order of `modules.alias`.
     pub candidates: Fact<Vec<String>>,
-    /// vfio variant drivers' modules that would match it (`vfio_pci:` aliases, Linux 6.0), the most specific first.
+    /// Modules of vfio drivers that would match it (`vfio_pci:` aliases, Linux 5.16), the most specific first;
+    /// the last is `vfio_pci` itself.
     pub vfio_variants: Fact<Vec<String>>,
     /// IOMMU group; absent if the function has none.
     pub group: Fact<u32>,
@@ -347,6 +349,3 @@ impl Pci {
         path
     }
 }
-
-/// Adds the modules that would match each function.
-pub fn add_candidates(_host: &dyn Host, _kernel: &Kernel, _pci: &mut Pci) {}

@@ -1,13 +1,16 @@
 //! Text or bytes to types and back. Pure: nothing here reads a file.
 
+pub mod acpi;
 pub mod address;
 pub mod cmdline;
 pub mod config_space;
 pub mod cpuinfo;
+pub mod interrupts;
 pub mod kconfig;
 pub mod lines;
 pub mod modlist;
 pub mod modprobe;
+pub mod modules_alias;
 pub mod mountinfo;
 pub mod os_release;
 pub mod pci_ids;
