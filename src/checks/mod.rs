@@ -9,10 +9,16 @@ pub mod pages;
 pub mod testing;
 pub mod verdict;
 
+mod acs_override_on;
 mod device;
 mod device_pages;
+mod host_is_guest;
+mod interrupt_remapping;
+mod iommu_off_in_firmware;
 mod iommu_off_in_kernel;
+mod kernel_abilities;
 mod topics;
+mod virtualization_off;
 mod words;
 
 use crate::facts::pci::Function;
@@ -147,7 +153,15 @@ pub struct Check {
 }
 
 /// All checks, in the order in which their findings are shown within one severity.
-pub const CHECKS: &[Check] = &[iommu_off_in_kernel::CHECK];
+pub const CHECKS: &[Check] = &[
+    host_is_guest::CHECK,
+    virtualization_off::CHECK,
+    iommu_off_in_firmware::CHECK,
+    iommu_off_in_kernel::CHECK,
+    interrupt_remapping::CHECK,
+    acs_override_on::CHECK,
+    kernel_abilities::CHECK,
+];
 
 /// Runs all checks: errors first, then warnings, then the rest; without duplicates.
 pub fn run(snap: &Snapshot, goal: &Goal) -> Vec<Finding> {
