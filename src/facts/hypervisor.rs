@@ -1,8 +1,18 @@
 //! Hypervisors on this host, their VMs, and which PCI functions each VM has.
+//!
+//! Goes in: the configuration files of Proxmox VE, libvirt and nova, and the arguments of QEMU processes. Comes out:
+//! a [`Hypervisor`]. No daemon is asked, no command is run.
 
+pub mod libvirt;
+pub mod nova;
+pub mod proxmox;
+mod qemu;
+
+use super::pci::Pci;
 use super::{Evidence, TextFile};
-use crate::host::{Fact, Host};
+use crate::host::{Fact, Host, Why};
 use crate::parse::address::Address;
+use crate::parse::proxmox_conf;
 
 /// A program that runs VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +74,28 @@ pub struct Vm {
     pub devices: Vec<VmDevice>,
 }
 
+/// A container that has device nodes of this host (Proxmox VE's `devN`): the host's driver must keep the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// `101`.
+    pub id: String,
+    /// Its host name, or empty.
+    pub name: String,
+    /// Device nodes with what says so: `/dev/dri/renderD128`.
+    pub nodes: Vec<(String, Evidence)>,
+}
+
+/// A script that libvirt runs when a VM starts and stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its path.
+    pub path: String,
+    /// Permission bits; libvirt runs only what is executable.
+    pub mode: u32,
+    /// Its text.
+    pub file: Fact<TextFile>,
+}
+
 /// All hypervisors and VMs of a host.
 #[derive(Clone, Debug, Default)]
 pub struct Hypervisor {
@@ -71,13 +103,107 @@ pub struct Hypervisor {
     pub kinds: Vec<(HypervisorKind, Option<String>)>,
     /// Their VMs, running or not.
     pub vms: Vec<Vm>,
+    /// Containers with device nodes.
+    pub containers: Vec<Container>,
+    /// nova's `[pci]` lines: which devices the compute service may give away.
+    pub rules: Vec<nova::PciRule>,
+    /// libvirt's hooks.
+    pub hooks: Vec<Hook>,
     /// Other configuration that matters: nova.conf's `[pci]`, hooks, mappings.
     pub files: Vec<TextFile>,
     /// What could not be read.
     pub unread: Vec<(String, crate::host::Why)>,
 }
 
-/// Finds hypervisors and VMs.
-pub fn collect(_host: &dyn Host) -> Hypervisor {
-    Hypervisor::default()
+impl Hypervisor {
+    /// The functions of this host that a VM's device means; those that are not here are left out.
+    ///
+    /// A line of a cluster mapping counts if its path is on this host and its id, where given, is the function's:
+    /// cluster nodes are told apart by what they hold.
+    pub fn functions(&self, device: &VmDevice, pci: &Pci) -> Vec<Address> {
+        let slot = |first: &Address| pci.slot(first).filter(|f| !f.is_bridge()).map(|f| f.address).collect::<Vec<_>>();
+        match &device.asked {
+            Asked::Function(address) => pci.get(address).map(|f| f.address).into_iter().collect(),
+            Asked::Slot(address) => slot(address),
+            Asked::Ids(ids) => {
+                let same = |f: &&super::pci::Function| f.ids.known().is_some_and(|own| own.to_string() == *ids);
+                pci.functions.iter().filter(same).map(|f| f.address).collect()
+            }
+            Asked::Mapping(name) => {
+                let files = self.files.iter().filter(|file| file.path == proxmox::MAPPINGS);
+                let lines = files.flat_map(|file| proxmox_conf::mappings(&file.text));
+                let mut found = Vec::new();
+                for line in lines.filter(|line| line.mapping == *name) {
+                    let here = |address: &Address| {
+                        let ids = pci.get(address).map(|f| f.ids.known().map(ToString::to_string));
+                        ids.is_some_and(|own| line.id.is_empty() || own.is_none_or(|own| own == line.id))
+                    };
+                    for path in &line.paths {
+                        match path {
+                            proxmox_conf::Path::Function(address) if here(address) => found.push(*address),
+                            proxmox_conf::Path::Slot(address) if here(address) => found.extend(slot(address)),
+                            _ => {}
+                        }
+                    }
+                }
+                found
+            }
+            Asked::Malformed(_) => Vec::new(),
+        }
+    }
+
+    fn note(&mut self, path: &str, why: &Why) {
+        if *why != Why::NotRecorded {
+            self.unread.push((path.to_owned(), why.clone()));
+        }
+    }
+
+    /// A directory's names; what cannot be listed is noted.
+    fn names(&mut self, host: &dyn Host, dir: &str) -> Vec<String> {
+        match host.entries(dir) {
+            Fact::Known(names) => names,
+            Fact::Absent => Vec::new(),
+            Fact::Unknown(why) => {
+                self.note(dir, &why);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A file's text; what cannot be read is noted.
+    fn file(&mut self, host: &dyn Host, path: &str) -> Fact<TextFile> {
+        let found = host.text(path).map(|text| TextFile { path: path.to_owned(), text });
+        if let Fact::Unknown(why) = &found {
+            self.note(path, why);
+        }
+        found
+    }
 }
+
+fn there(host: &dyn Host, path: &str) -> bool {
+    host.exists(path) == Fact::Known(true)
+}
+
+/// Finds hypervisors and VMs.
+pub fn collect(host: &dyn Host) -> Hypervisor {
+    let mut all = Hypervisor::default();
+    proxmox::collect(host, &mut all);
+    libvirt::collect(host, &mut all);
+    nova::collect(host, &mut all);
+    for (kind, traces) in [
+        // virt-handler's and the daemons' directories on the node.
+        (HypervisorKind::Kubevirt, &["/run/kubevirt", "/var/run/kubevirt"][..]),
+        (HypervisorKind::Incus, &["/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd/common/lxd"][..]),
+    ] {
+        if traces.iter().any(|path| there(host, path)) {
+            all.kinds.push((kind, None));
+        }
+    }
+    qemu::collect(host, &mut all);
+    all.kinds.sort();
+    all.kinds.dedup_by_key(|(kind, _)| *kind);
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -241,7 +241,7 @@ fn there(host: &dyn Host, path: &str) -> bool {
 }
 
 /// The version of the package `pve-manager` in dpkg's database; the database is only read where Proxmox VE left a trace.
-fn proxmox(host: &dyn Host) -> Option<String> {
+pub(super) fn proxmox(host: &dyn Host) -> Option<String> {
     let traces = ["/usr/bin/pveversion", "/usr/share/doc/pve-manager", "/etc/pve"];
     if !traces.iter().any(|path| there(host, path)) {
         return None;

@@ -1,0 +1,181 @@
+//! libvirt's domain XML, and the status files around it, to the passed-through devices. Pure.
+//!
+//! Format: <https://libvirt.org/formatdomain.html>. A document type declaration is refused, so no entity can grow.
+
+use super::address::Address;
+use roxmltree::{Document, Node, ParsingOptions};
+
+/// The largest text that is parsed, in bytes; a domain has some kilobytes.
+pub const TEXT_LIMIT: usize = 4 << 20;
+
+/// One PCI device that a domain is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDevice {
+    /// The host's address; an error text if the attributes are no address.
+    pub address: Result<Address, String>,
+    /// `managed='yes'`.
+    pub managed: bool,
+    /// `<rom file='…'/>`.
+    pub rom_file: Option<String>,
+    /// The line of the source address, counted from 1.
+    pub line: u32,
+    /// That line, without white space around.
+    pub text: String,
+}
+
+/// A domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domain {
+    /// `<name>`.
+    pub name: String,
+    /// `<title>`, or nova's display name; empty if none.
+    pub title: String,
+    /// In order.
+    pub devices: Vec<HostDevice>,
+    /// The running state of a status file (`<domstatus state='running'>`).
+    pub state: Option<String>,
+}
+
+/// Parses a `<domain>` or `<domstatus>` document; the error says what is wrong and where.
+pub fn parse(text: &str) -> Result<Domain, String> {
+    if text.len() > TEXT_LIMIT {
+        return Err(format!("{} bytes are too many for a domain", text.len()));
+    }
+    // libvirt writes a comment in front of each file; virsh's output can be preceded by blank lines.
+    let options = ParsingOptions { nodes_limit: 200_000, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text.trim_start(), options).map_err(|error| error.to_string())?;
+    let skipped = text.len() - text.trim_start().len();
+    let skipped = text.get(..skipped).unwrap_or_default().matches('\n').count();
+    let root = document.root_element();
+    let domain = match root.tag_name().name() {
+        "domain" => root,
+        "domstatus" => child(root, "domain").ok_or("a <domstatus> without <domain>")?,
+        other => return Err(format!("<{other}> is no domain")),
+    };
+    let text_of = |name: &str| child(domain, name).and_then(|node| node.text()).unwrap_or_default().trim().to_owned();
+    let devices = child(domain, "devices").map(|node| node.children().collect::<Vec<_>>()).unwrap_or_default();
+    Ok(Domain {
+        name: text_of("name"),
+        title: text_of("title"),
+        state: root.attribute("state").map(str::to_owned),
+        devices: devices.into_iter().filter_map(|node| device(&document, node, skipped)).collect(),
+    })
+}
+
+fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+    node.children().find(|child| child.has_tag_name(name))
+}
+
+/// `<hostdev type='pci'>`, `<interface type='hostdev'>` and `<disk type='nvme'>` take a PCI function of the host.
+fn device(document: &Document<'_>, node: Node<'_, '_>, skipped: usize) -> Option<HostDevice> {
+    let source = child(node, "source");
+    let takes = match (node.tag_name().name(), node.attribute("type")) {
+        ("hostdev", Some("pci")) | ("interface", Some("hostdev")) => true,
+        ("disk", Some("nvme")) => source.and_then(|s| s.attribute("type")) == Some("pci"),
+        _ => false,
+    };
+    if !takes {
+        return None;
+    }
+    let source = source.unwrap_or(node);
+    let at = child(source, "address").unwrap_or(source);
+    let usb = at.attribute("type").is_some_and(|kind| kind != "pci");
+    if usb {
+        return None;
+    }
+    let row = document.text_pos_at(at.range().start).row;
+    let shown = document.input_text().lines().nth(usize::try_from(row).ok()?.saturating_sub(1)).unwrap_or_default();
+    Some(HostDevice {
+        address: address(at),
+        managed: node.attribute("managed").or_else(|| source.attribute("managed")) == Some("yes"),
+        rom_file: child(node, "rom").and_then(|rom| rom.attribute("file")).map(str::to_owned),
+        line: row.saturating_add(u32::try_from(skipped).unwrap_or(0)),
+        text: shown.trim().chars().take(200).collect(),
+    })
+}
+
+/// The four attributes of an `<address>`; those that are missing are 0.
+fn address(node: Node<'_, '_>) -> Result<Address, String> {
+    let number = |name: &str, most: u32| {
+        let Some(text) = node.attribute(name) else { return Ok(0) };
+        integer(text).filter(|value| *value <= most).ok_or_else(|| format!("{name}='{text}'"))
+    };
+    if node.tag_name().name() != "address" || node.attribute("slot").is_none() && node.attribute("bus").is_none() {
+        return Err("no address".into());
+    }
+    let (domain, bus) = (number("domain", u32::MAX)?, number("bus", 0xff)?);
+    let (slot, function) = (number("slot", 31)?, number("function", 7)?);
+    Ok(Address { domain, bus: bus as u8, device: slot as u8, function: function as u8 })
+}
+
+/// A number as C's `strtoul` with base 0 reads it, which libvirt's `virXMLPropUInt` uses: `0x1f`, `037`, `31`.
+fn integer(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => (hex, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    (!digits.starts_with('+')).then(|| u32::from_str_radix(digits, radix).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Domain, integer, parse};
+
+    const DOMAIN: &str = "\n<!-- WARNING -->\n<domain type='kvm'>\n  <name>win11</name>\n  <devices>\n\
+        <hostdev mode='subsystem' type='pci' managed='yes'>\n <source>\n\
+        <address domain='0x0000' bus='0x01' slot='0x00' function='0x1'/>\n </source>\n <rom file='/a.rom'/>\n\
+        <address type='pci' domain='0' bus='0x06' slot='0' function='0x0'/>\n </hostdev>\n\
+        <hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/></source></hostdev>\n\
+        <interface type='hostdev'><source><address type='pci' domain='0' bus='5' slot='16' function='0'/></source></interface>\n\
+        <disk type='nvme' device='disk'><source type='pci' managed='no' namespace='1'>\n\
+        <address domain='0x10000' bus='0xe1' slot='0x00' function='0x0'/></source></disk>\n\
+        <hostdev type='pci'><source><address bus='0x1ff' slot='0'/></source></hostdev>\n\
+        <hostdev type='pci'><source/></hostdev>\n</devices></domain>";
+
+    fn addresses(domain: &Domain) -> Vec<String> {
+        let show = |d: &super::HostDevice| d.address.as_ref().map_or_else(|e| format!("!{e}"), |a| a.to_string());
+        domain.devices.iter().map(show).collect()
+    }
+
+    #[test]
+    fn devices_of_a_domain() {
+        let domain = parse(DOMAIN).unwrap();
+        assert_eq!(domain.name, "win11");
+        let expected = ["0000:01:00.1", "0000:05:10.0", "10000:e1:00.0", "!bus='0x1ff'", "!no address"];
+        assert_eq!(addresses(&domain), expected);
+        let first = &domain.devices[0];
+        assert_eq!((first.line, first.managed, first.rom_file.as_deref()), (8, true, Some("/a.rom")));
+        assert!(first.text.starts_with("<address domain='0x0000'"), "{}", first.text);
+    }
+
+    #[test]
+    fn status_files() {
+        let domain =
+            parse("<domstatus state='running' reason='booted' pid='7'><domain><name>a</name></domain></domstatus>");
+        assert_eq!(domain.unwrap().state.as_deref(), Some("running"));
+    }
+
+    #[test]
+    fn numbers() {
+        for (text, value) in [("0x1f", Some(31)), ("037", Some(31)), ("31", Some(31)), ("0", Some(0)), ("08", None)] {
+            assert_eq!(integer(text), value, "{text}");
+        }
+        for text in ["", "0x", "-1", "+1", "0x+1", "4294967296"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_domain() {
+        let bomb = "<!DOCTYPE d [<!ENTITY a 'x'><!ENTITY b '&a;&a;'>]><domain><name>&b;</name></domain>";
+        let deep = format!("<domain>{}", "<a>".repeat(150_000));
+        let wide = format!("<domain>{}</domain>", "<a/>".repeat(300_000));
+        for text in ["", "<", "<network/>", "<domstatus/>", "no xml", bomb, &deep, &wide, "\0"] {
+            assert!(parse(text).is_err(), "{}", text.get(..20).unwrap_or(text));
+        }
+        let nested = format!("<domain>{}{}</domain>", "<a>".repeat(90_000), "</a>".repeat(90_000));
+        assert!(parse(&nested).is_ok(), "depth alone is no fault");
+    }
+}
