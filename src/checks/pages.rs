@@ -6,8 +6,26 @@
 
 use super::{Finding, device_pages, topics};
 
+macro_rules! pages {
+    ($($id:literal),* $(,)?) => { &[$(($id, include_str!(concat!($id, "/en.md")))),*] };
+}
+
 /// The source texts of the pages of findings about hosts, boot configuration and modules, by id.
-pub const PAGES: &[(&str, &str)] = &[("iommu-off-in-kernel", include_str!("iommu-off-in-kernel/en.md"))];
+pub const PAGES: &[(&str, &str)] = pages![
+    "acs-override-on",
+    "firmware-old",
+    "host-is-guest",
+    "in-container",
+    "interrupt-remapping-off",
+    "iommu-off-for-igpu",
+    "iommu-off-in-firmware",
+    "iommu-off-in-kernel",
+    "kernel-lacks-vfio",
+    "kvm-unusable",
+    "lockdown-active",
+    "unsafe-interrupts-on",
+    "virtualization-off",
+];
 
 /// A page, split into head and body.
 #[derive(Clone, Debug)]

@@ -5,4 +5,4 @@ macro_rules! pages {
 }
 
 /// The source texts by id.
-pub(super) const PAGES: &[(&str, &str)] = pages![];
+pub(super) const PAGES: &[(&str, &str)] = pages!["initramfs-update", "kernel-command-line"];
