@@ -349,3 +349,6 @@ impl Pci {
         path
     }
 }
+
+#[cfg(test)]
+mod tests;

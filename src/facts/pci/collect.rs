@@ -27,6 +27,9 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Pci {
         Fact::Unknown(why) => pci.missing = Some(why),
     }
     pci.functions.sort_by_key(|function| function.address);
+    if needs.pci_details {
+        details::port_types_by_service(host, &mut pci.functions);
+    }
     display::find_boot_display(host, &mut pci.functions);
     names::add(host, &mut pci.functions);
     pci

@@ -3,7 +3,7 @@
 use super::collect::all_ones;
 use super::{Acs, Bar, Function, Link, PortType, Resizable, Sriov};
 use crate::facts::attribute::{Attributes, understood};
-use crate::host::{Fact, Why};
+use crate::host::{Fact, Host, Why};
 use crate::parse::address::Address;
 use crate::parse::config_space::{ConfigSpace, Found};
 use crate::parse::sysfs;
@@ -72,6 +72,25 @@ fn fact<T>(found: Found<T>, dead: bool) -> Fact<T> {
         Found::Hidden => Fact::Unknown(Why::NotPermitted),
         Found::Broken if dead => Fact::Unknown(all_ones()),
         Found::Broken => Fact::Unknown(Why::Malformed("broken list of capabilities".into())),
+    }
+}
+
+/// Fills the type of ports whose capabilities only root sees, from the names of their services:
+/// `0000:00:1c.0:pcie001`, the type less four in the third last digit (`drivers/pci/pcie/portdrv.c`
+/// `get_descriptor_id`).
+pub(super) fn port_types_by_service(host: &dyn Host, functions: &mut [Function]) {
+    if !functions.iter().any(|function| function.port_type.is_unknown() && function.is_bridge()) {
+        return;
+    }
+    for name in host.entries("/sys/bus/pci_express/devices").into_known().unwrap_or_default() {
+        let Some((address, service)) = name.rsplit_once(":pcie") else { continue };
+        let (Some(address), Some(service)) = (Address::parse(address), sysfs::hex(service)) else { continue };
+        let Ok(at) = functions.binary_search_by_key(&address, |function| function.address) else { continue };
+        if let (Some(function), Ok(number)) = (functions.get_mut(at), u8::try_from((service >> 8) + 4))
+            && function.port_type.is_unknown()
+        {
+            function.port_type = port_type(number);
+        }
     }
 }
 
