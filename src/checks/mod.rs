@@ -10,6 +10,7 @@ pub mod testing;
 pub mod verdict;
 
 mod acs_override_on;
+mod cmdline_words;
 mod device;
 mod device_pages;
 mod host_is_guest;
@@ -161,6 +162,7 @@ pub const CHECKS: &[Check] = &[
     interrupt_remapping::CHECK,
     acs_override_on::CHECK,
     kernel_abilities::CHECK,
+    cmdline_words::CHECK,
 ];
 
 /// Runs all checks: errors first, then warnings, then the rest; without duplicates.

@@ -13,6 +13,8 @@ macro_rules! pages {
 /// The source texts of the pages of findings about hosts, boot configuration and modules, by id.
 pub const PAGES: &[(&str, &str)] = pages![
     "acs-override-on",
+    "cmdline-word-risky",
+    "cmdline-word-without-effect",
     "firmware-old",
     "host-is-guest",
     "in-container",
@@ -21,6 +23,7 @@ pub const PAGES: &[(&str, &str)] = pages![
     "iommu-off-in-firmware",
     "iommu-off-in-kernel",
     "kernel-lacks-vfio",
+    "kvm-ignores-msrs",
     "kvm-unusable",
     "lockdown-active",
     "unsafe-interrupts-on",
