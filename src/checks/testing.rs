@@ -241,6 +241,7 @@ pub fn healthy() -> Snapshot {
         ],
         complete: Fact::Known(()),
         consoles: Fact::Known(vec!["ssh".into()]),
+        ..Usage::default()
     };
     snap.boot = Boot {
         candidates: vec![Candidate {

@@ -18,6 +18,7 @@ pub mod oslo_conf;
 pub mod pci_ids;
 pub mod proxmox_conf;
 pub mod qemu_args;
+pub mod route;
 pub mod sysfs;
 pub mod version;
 pub mod vfio_ids;
