@@ -110,7 +110,8 @@ fn consoles(finder: &mut Finder<'_>) -> Fact<Vec<String>> {
 }
 
 fn serial(name: &str) -> bool {
-    name.strip_prefix("tty").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())) || name.starts_with("hvc")
+    name.strip_prefix("tty").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+        || name.starts_with("hvc")
 }
 
 /// One display, nothing else to see the host by.

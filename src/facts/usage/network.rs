@@ -19,7 +19,8 @@ pub(super) fn collect(finder: &mut Finder<'_>) {
     let v4_text = finder.text("/proc/net/route").unwrap_or_default();
     let v6_text = finder.text("/proc/net/ipv6_route").unwrap_or_default();
     let v4 = route::v4(&v4_text);
-    let defaults = v4.iter().filter(|route| route.is_default()).map(|route| ("/proc/net/route", route.line, &route.interface));
+    let defaults =
+        v4.iter().filter(|route| route.is_default()).map(|route| ("/proc/net/route", route.line, &route.interface));
     let v6 = route::v6_defaults(&v6_text);
     let v6 = v6.iter().map(|(line, interface)| ("/proc/net/ipv6_route", *line, interface));
     for (file, line, interface) in defaults.chain(v6) {
@@ -29,7 +30,9 @@ pub(super) fn collect(finder: &mut Finder<'_>) {
     }
     ssh(finder, &names, &v4);
     let mut addressed: BTreeSet<String> = v4.into_iter().map(|route| route.interface).collect();
-    addressed.extend(route::v6_addresses(&finder.text("/proc/net/if_inet6").unwrap_or_default()).into_iter().map(|(_, i)| i));
+    addressed.extend(
+        route::v6_addresses(&finder.text("/proc/net/if_inet6").unwrap_or_default()).into_iter().map(|(_, i)| i),
+    );
     for name in &names {
         let dir = format!("/sys/class/net/{name}");
         let functions = finder.behind(&dir);
@@ -94,7 +97,9 @@ fn open_vswitch(finder: &Finder<'_>, names: &[String]) -> Vec<Address> {
 fn ssh(finder: &mut Finder<'_>, names: &[String], v4: &[route::Route]) {
     let ports = ssh_ports(finder);
     let v6: BTreeMap<u128, String> =
-        route::v6_addresses(&finder.host.text("/proc/net/if_inet6").into_known().unwrap_or_default()).into_iter().collect();
+        route::v6_addresses(&finder.host.text("/proc/net/if_inet6").into_known().unwrap_or_default())
+            .into_iter()
+            .collect();
     for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
         let Some(text) = finder.text(file) else { continue };
         for socket in route::tcp(&text) {

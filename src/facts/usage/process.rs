@@ -80,7 +80,8 @@ fn holder(finder: &mut Finder<'_>, nodes: &mut Nodes, pid: &str, dir: &str, fds:
         if functions.is_empty() {
             continue;
         }
-        let name = name.get_or_insert_with(|| finder.host.value(&format!("/proc/{pid}/comm")).into_known().unwrap_or_default());
+        let name = name
+            .get_or_insert_with(|| finder.host.value(&format!("/proc/{pid}/comm")).into_known().unwrap_or_default());
         let by = if name.is_empty() { format!("pid {pid}") } else { format!("{name} (pid {pid})") };
         let kind = if shows(finder, &target) { UseKind::Display } else { UseKind::Process };
         finder.add(&functions, kind, &by, &Evidence::new(path, target));
@@ -114,7 +115,9 @@ impl Nodes {
             let functions = finder.pci.group(group).filter(|f| f.driver.known().is_some_and(|d| is_vfio_driver(d)));
             return functions.map(|f| f.address).collect();
         }
-        if let Some(number) = node.strip_prefix("/dev/nvidia").filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {
+        if let Some(number) =
+            node.strip_prefix("/dev/nvidia").filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        {
             let cards = self.nvidia.get_or_insert_with(|| nvidia(finder));
             return cards.get(number).copied().into_iter().collect();
         }
@@ -123,7 +126,8 @@ impl Nodes {
         }
         let Some((_, class)) = NODES.iter().find(|(start, _)| node.starts_with(start)) else { return Vec::new() };
         // An NVMe controller's node is a character device of its own class; its name has no namespace.
-        let controller = *class == "block" && file.strip_prefix("nvme").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        let controller =
+            *class == "block" && file.strip_prefix("nvme").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
         let class = if controller { "nvme" } else { class };
         finder.behind(&format!("/sys/class/{class}/{file}"))
     }
@@ -133,7 +137,8 @@ impl Nodes {
 fn nvidia(finder: &Finder<'_>) -> BTreeMap<String, Address> {
     let mut cards = BTreeMap::new();
     for name in finder.host.entries("/proc/driver/nvidia/gpus").into_known().unwrap_or_default() {
-        let text = finder.host.text(&format!("/proc/driver/nvidia/gpus/{name}/information")).into_known().unwrap_or_default();
+        let text =
+            finder.host.text(&format!("/proc/driver/nvidia/gpus/{name}/information")).into_known().unwrap_or_default();
         let minor = text.lines().find_map(|line| line.strip_prefix("Device Minor:")).map(str::trim);
         if let (Some(minor), Some(address)) = (minor, Address::parse(&name)) {
             cards.insert(minor.to_owned(), address);

@@ -8,8 +8,19 @@ use crate::parse::mountinfo::{self, Mount};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the host cannot boot or run without.
-const VITAL: &[&str] =
-    &["/", "/boot", "/boot/efi", "/boot/firmware", "/boot/loader", "/efi", "/esp", "/nix", "/nix/store", "/sysroot", "/usr"];
+const VITAL: &[&str] = &[
+    "/",
+    "/boot",
+    "/boot/efi",
+    "/boot/firmware",
+    "/boot/loader",
+    "/efi",
+    "/esp",
+    "/nix",
+    "/nix/store",
+    "/sysroot",
+    "/usr",
+];
 
 /// Layers of mapped devices that are followed at most.
 const DEPTH: usize = 16;
@@ -65,7 +76,8 @@ fn carriers(finder: &mut Finder<'_>, mount: &Mount, pools: &Pools) -> Vec<Addres
     names.sort();
     names.dedup();
     let mut walk = Walk::new(finder);
-    let mut found: Vec<Address> = names.iter().flat_map(|name| walk.link(&format!("/sys/class/block/{name}"))).collect();
+    let mut found: Vec<Address> =
+        names.iter().flat_map(|name| walk.link(&format!("/sys/class/block/{name}"))).collect();
     found.sort();
     found.dedup();
     found
@@ -126,7 +138,8 @@ impl<'f, 'a> Walk<'f, 'a> {
             // nvme multipath: the head's controllers are links beside it (drivers/nvme/host/core.c, nvme-subsysN).
             (Some("nvme-subsystem"), Some(subsystem)) => {
                 let names = self.names(&format!("/sys/devices/virtual/nvme-subsystem/{subsystem}"));
-                let number = |name: &str| name.strip_prefix("nvme").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+                let number =
+                    |name: &str| name.strip_prefix("nvme").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
                 let controllers = names.iter().filter(|name| number(name));
                 controllers.flat_map(|name| self.finder.behind(&format!("/sys/class/nvme/{name}"))).collect()
             }
@@ -169,7 +182,8 @@ impl Pools {
         for name in names {
             let Some(number) = name.strip_prefix('b') else { continue };
             let Fact::Known(text) = host.text(&format!("/run/udev/data/{name}")) else { continue };
-            let value = |key: &str| text.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='));
+            let value =
+                |key: &str| text.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='));
             if let (Some("zfs_member"), Some(pool)) = (value("ID_FS_TYPE"), value("ID_FS_LABEL")) {
                 pools.members.entry(pool.to_owned()).or_default().push(number.to_owned());
             }
@@ -180,7 +194,8 @@ impl Pools {
     fn carriers(&self, finder: &Finder<'_>, pool: &str) -> Vec<Address> {
         let members = self.members.get(pool).map(Vec::as_slice).unwrap_or_default();
         let mut walk = Walk::new(finder);
-        let mut found: Vec<Address> = members.iter().flat_map(|number| walk.link(&format!("/sys/dev/block/{number}"))).collect();
+        let mut found: Vec<Address> =
+            members.iter().flat_map(|number| walk.link(&format!("/sys/dev/block/{number}"))).collect();
         // Without the database there is still the one member whose label won the link.
         if members.is_empty() {
             let name = block_name(finder.host, &format!("/dev/disk/by-label/{pool}")).filter(|name| name != pool);
@@ -244,7 +259,12 @@ fn volumes(finder: &mut Finder<'_>, pools: &Pools) {
         let functions = idle(finder, Walk::new(finder).link(&format!("/sys/class/block/{name}")));
         let title = finder.host.value(&format!("/sys/class/block/{holder}/dm/name")).into_known();
         let by = title.unwrap_or_else(|| holder.clone());
-        finder.add(&functions, UseKind::Storage, &by, &Evidence::new(format!("/sys/class/block/{name}/holders"), holder));
+        finder.add(
+            &functions,
+            UseKind::Storage,
+            &by,
+            &Evidence::new(format!("/sys/class/block/{name}/holders"), holder),
+        );
     }
     for pool in &pools.imported {
         let functions = idle(finder, pools.carriers(finder, pool));

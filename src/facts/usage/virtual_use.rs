@@ -8,7 +8,8 @@ use crate::parse::address::Address;
 /// What running VMs have.
 pub(super) fn running(finder: &mut Finder<'_>, hypervisor: &Hypervisor) {
     for vm in hypervisor.vms.iter().filter(|vm| vm.running == Fact::Known(true)) {
-        let by = if vm.name.is_empty() || vm.name == vm.id { vm.id.clone() } else { format!("{} ({})", vm.id, vm.name) };
+        let by =
+            if vm.name.is_empty() || vm.name == vm.id { vm.id.clone() } else { format!("{} ({})", vm.id, vm.name) };
         for device in &vm.devices {
             let functions = hypervisor.functions(device, finder.pci);
             finder.add(&functions, UseKind::RunningVm, &format!("VM {by}"), &device.evidence);
