@@ -21,6 +21,8 @@ mod kernel_abilities;
 mod topics;
 mod virtualization_off;
 mod words;
+mod message_pages;
+mod messages;
 
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
@@ -163,6 +165,7 @@ pub const CHECKS: &[Check] = &[
     acs_override_on::CHECK,
     kernel_abilities::CHECK,
     cmdline_words::CHECK,
+    messages::CHECK,
 ];
 
 /// Runs all checks: errors first, then warnings, then the rest; without duplicates.

@@ -4,7 +4,7 @@
 //! `title`, `message`, `fix` (plan, firmware, manual or none), `remedy`, `aliases` (comma list).
 //! `message.VARIANT`, `remedy.VARIANT` and `fix.VARIANT` replace the plain ones for that variant.
 
-use super::{Finding, device_pages, topics};
+use super::{Finding, device_pages, message_pages, topics};
 
 macro_rules! pages {
     ($($id:literal),* $(,)?) => { &[$(($id, include_str!(concat!($id, "/en.md")))),*] };
@@ -54,7 +54,7 @@ impl Page {
 }
 
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [PAGES, device_pages::PAGES, topics::PAGES].into_iter().flatten().copied()
+    [PAGES, device_pages::PAGES, message_pages::PAGES, topics::PAGES].into_iter().flatten().copied()
 }
 
 fn parse(id: &'static str, text: &'static str) -> Option<Page> {

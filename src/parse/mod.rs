@@ -22,3 +22,4 @@ pub mod route;
 pub mod sysfs;
 pub mod version;
 pub mod vfio_ids;
+pub mod paste;

@@ -1,0 +1,275 @@
+//! Messages of the kernel, QEMU, libvirt, Proxmox and nova, and what they mean.
+//!
+//! Goes in: the kernel's messages of a host, or the lines of a paste. Comes out: the findings of
+//! `data/messages.toml`. On a host, rows that tell a state say nothing where the facts know it, and benign
+//! messages are not spoken of; in a paste they are, and so is what looks like an error and is not known.
+
+mod table;
+mod template;
+
+use super::{Check, Ctx, Finding, Severity, Subject};
+use crate::facts::{Evidence, Origin, Snapshot, TextFile};
+use crate::parse::address::Address;
+use crate::parse::paste;
+use std::collections::{BTreeMap, BTreeSet};
+use table::{Match, Message, Table, table};
+
+pub(super) const CHECK: Check = Check { ids: IDS, run };
+
+/// Every id that a row can report, and those of this check itself.
+const IDS: &[&str] = &[
+    "acs-override-on",
+    "address-moved",
+    "bar-window-too-small",
+    "boot-framebuffer-holds-bar",
+    "cmdline-without-root",
+    "cmdline-word-without-effect",
+    "device-denylisted",
+    "device-gone",
+    "device-in-use",
+    "device-serves-slices",
+    "dma-map-refused",
+    "driver-cannot-unbind",
+    "gpu-init-failed",
+    "group-not-viable",
+    "group-shared",
+    "grub-stub-overwritten",
+    "hook-failed",
+    "host-out-of-memory",
+    "hugepages-short",
+    "interrupt-remapping-off",
+    "iommu-fault",
+    "iommu-off-in-firmware",
+    "kernel-lacks-vfio",
+    "kvm-unusable",
+    "link-narrow",
+    "lockdown-active",
+    "message-benign",
+    "message-unknown",
+    "modprobe-line-ignored",
+    "module-missing",
+    "msix-layout-refused",
+    "native-driver-won",
+    "new-id-again",
+    "no-iommu-group",
+    "noiommu-mode",
+    "nothing-recognised",
+    "nova-alias-undefined",
+    "nova-claim-failed",
+    "nova-config-invalid",
+    "nova-no-host",
+    "pci-errors",
+    "reset-failed",
+    "reset-method-unsupported",
+    "reset-missing",
+    "reset-needs-whole-slot",
+    "rmrr-locked",
+    "rom-invalid",
+    "sriov-not-created",
+    "stuck-in-d3",
+    "vfio-attach-refused",
+    "vfio-bind-failed",
+    "vfio-no-permission",
+    "vfio-node-missing",
+    "virtualization-off",
+    "vm-device-claimed-twice",
+    "vm-device-missing",
+    "vm-memlock-low",
+    "vm-memory-short",
+    "vm-msr-unhandled",
+    "vm-not-q35",
+    "vm-option-refused",
+    "vm-rom-missing",
+    "vm-start-failed",
+    "vm-start-timeout",
+];
+
+/// Lines that one finding shows as evidence.
+const SHOWN: usize = 3;
+/// Unknown lines that are shown.
+const UNKNOWN_SHOWN: usize = 12;
+/// Findings from messages: a log can name any number of devices.
+const FINDINGS: usize = 400;
+
+fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
+    let (Some(log), Some(table)) = (ctx.snap.log.known(), table()) else { return Vec::new() };
+    let paste = matches!(ctx.snap.origin, Origin::Paste(_));
+    let mut reading = Reading { snap: ctx.snap, paste, log, found: Vec::new(), index: BTreeMap::new() };
+    let mut unknown: Option<Finding> = None;
+    let mut matched = false;
+    let taken_back = taken_back(table, log);
+    for (at, line) in log.text.lines().enumerate() {
+        let line = paste::plain(line);
+        if table.may_match(&line) {
+            if let Some(found) = table.find(&line) {
+                matched = true;
+                if !is_taken_back(&taken_back, &found) {
+                    reading.add(at, &line, &found);
+                }
+                continue;
+            }
+        }
+        if paste && paste::looks_like_error(&line) {
+            let finding = unknown.get_or_insert_with(|| Finding::new("message-unknown", Severity::Info, Subject::Host));
+            if finding.evidence.len() < UNKNOWN_SHOWN {
+                finding.evidence.push(evidence(log, at, &line));
+            }
+        }
+    }
+    let mut findings = reading.finish();
+    findings.extend(unknown.map(|finding| {
+        let count = finding.evidence.len();
+        finding.value("count", count)
+    }));
+    if paste && findings.is_empty() && !matched && !anything_known(ctx.snap) {
+        findings.push(Finding::new("nothing-recognised", Severity::Info, Subject::Host));
+    }
+    findings
+}
+
+/// True if the paste told anything but messages.
+fn anything_known(snap: &Snapshot) -> bool {
+    !snap.pci.functions.is_empty()
+        || !snap.iommu.groups.is_empty()
+        || !snap.boot.places.is_empty()
+        || !snap.modules.files.is_empty()
+        || !snap.initramfs.config.is_empty()
+        || !snap.hypervisor.vms.is_empty()
+        || !snap.hypervisor.files.is_empty()
+        || snap.kernel.cmdline.known().is_some()
+        || snap.kernel.release.known().is_some()
+        || snap.kernel.iomem.known().is_some()
+}
+
+fn evidence(log: &TextFile, at: usize, line: &str) -> Evidence {
+    let text: String = line.trim().chars().take(400).collect();
+    Evidence::at(log.path.clone(), u32::try_from(at + 1).unwrap_or(u32::MAX), text)
+}
+
+type TakenBack = BTreeMap<&'static str, BTreeSet<Vec<(String, String)>>>;
+
+/// Which rows are taken back, and for which values: by name, so that a subset of a match's values can be looked up.
+fn taken_back(table: &'static Table, log: &TextFile) -> TakenBack {
+    let mut all = TakenBack::new();
+    for line in log.text.lines() {
+        if !table.may_match(line) {
+            continue;
+        }
+        for (message, values) in table.taken_back(line) {
+            let known = all.entry(message.row.id.as_str()).or_default();
+            known.insert(key(&values));
+        }
+    }
+    all
+}
+
+/// The values that name the thing spoken of.
+fn key(values: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut key: Vec<(String, String)> = values
+        .iter()
+        .filter(|(name, _)| matches!(*name, "bdf" | "bar"))
+        .map(|(name, value)| ((*name).to_owned(), value.to_ascii_lowercase()))
+        .collect();
+    key.sort();
+    key
+}
+
+fn is_taken_back(taken_back: &TakenBack, found: &Match<'_>) -> bool {
+    taken_back.get(found.message.row.id.as_str()).is_some_and(|known| known.contains(&key(&found.values)))
+}
+
+/// The findings so far.
+struct Reading<'a> {
+    snap: &'a Snapshot,
+    paste: bool,
+    log: &'a TextFile,
+    found: Vec<(&'static Message, Finding, usize)>,
+    index: BTreeMap<(&'static str, &'static str, Option<String>), usize>,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, at: usize, line: &str, found: &Match<'_>) {
+        let row = &found.message.row;
+        let benign = row.finding.is_none();
+        if !self.paste && (benign || row.generic || row.state && !self.facts_miss(found.message)) {
+            return;
+        }
+        let id = row.finding.as_deref().unwrap_or("message-benign");
+        let subject = if benign { Subject::Host } else { subject(&found.values) };
+        // One finding per thing and fault; a benign one per reason.
+        let variant = if benign || subject == Subject::Host { row.variant.as_str() } else { "" };
+        let key = (id, variant, (subject != Subject::Host).then(|| subject.to_string()));
+        if let Some((_, finding, count)) = self.index.get(&key).and_then(|slot| self.found.get_mut(*slot)) {
+            *count += 1;
+            if finding.evidence.len() < SHOWN {
+                finding.evidence.push(evidence(self.log, at, line));
+            }
+            return;
+        }
+        if self.found.len() >= FINDINGS {
+            return;
+        }
+        let mut finding = Finding::new(id, found.message.severity, subject).variant(row.variant.as_str());
+        if !benign {
+            finding.values = found.values.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        }
+        finding.evidence.push(evidence(self.log, at, line));
+        self.index.insert(key, self.found.len());
+        self.found.push((found.message, finding, 1));
+    }
+
+    /// True if the facts cannot say what this row's state is.
+    fn facts_miss(&self, message: &Message) -> bool {
+        let snap = self.snap;
+        match message.row.finding.as_deref().unwrap_or_default() {
+            "iommu-off-in-firmware" | "no-iommu-group" => snap.iommu.running().is_unknown(),
+            "interrupt-remapping-off" => snap.iommu.interrupt_remapping.is_unknown(),
+            "virtualization-off" => snap.system.virtualization.is_unknown(),
+            "kvm-unusable" => snap.kernel.kvm.node.is_unknown(),
+            "lockdown-active" => snap.system.lockdown.is_unknown(),
+            "cmdline-word-without-effect" | "acs-override-on" => snap.kernel.cmdline.is_unknown(),
+            _ => false,
+        }
+    }
+
+    /// Folds what names no device into what does, and drops general words where something says more.
+    fn finish(self) -> Vec<Finding> {
+        let mut kept: Vec<(&'static Message, Finding, usize)> = Vec::new();
+        let mut nameless: Vec<(&'static Message, Finding, usize)> = Vec::new();
+        for entry in self.found {
+            let foldable = entry.1.subject == Subject::Host && entry.0.row.finding.is_some();
+            if foldable { nameless.push(entry) } else { kept.push(entry) }
+        }
+        for (message, finding, count) in nameless {
+            match kept.iter_mut().find(|(_, known, _)| known.id == finding.id) {
+                Some((_, known, total)) => {
+                    known.severity = known.severity.min(finding.severity);
+                    let room = SHOWN.saturating_sub(known.evidence.len());
+                    known.evidence.extend(finding.evidence.into_iter().take(room));
+                    *total += count;
+                }
+                None => kept.push((message, finding, count)),
+            }
+        }
+        let explained = kept.iter().any(|(message, finding, _)| {
+            !message.row.generic && finding.severity <= Severity::Warning && message.row.finding.is_some()
+        });
+        kept.retain(|(message, ..)| !message.row.generic || !explained);
+        kept.into_iter().map(|(_, finding, count)| finding.value("count", count)).collect()
+    }
+}
+
+/// What a message is about: the device, VM or group that it names.
+fn subject(values: &[(&str, &str)]) -> Subject {
+    let value = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    if let Some(address) = value("bdf").and_then(Address::parse) {
+        return Subject::Function(address);
+    }
+    if let Some(group) = value("group").and_then(|group| group.parse().ok()) {
+        return Subject::Group(group);
+    }
+    Subject::Host
+}
+
+#[cfg(test)]
+mod tests;
