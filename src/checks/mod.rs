@@ -18,11 +18,11 @@ mod interrupt_remapping;
 mod iommu_off_in_firmware;
 mod iommu_off_in_kernel;
 mod kernel_abilities;
+mod message_pages;
+mod messages;
 mod topics;
 mod virtualization_off;
 mod words;
-mod message_pages;
-mod messages;
 
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
