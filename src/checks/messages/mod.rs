@@ -20,6 +20,7 @@ pub(super) const CHECK: Check = Check { ids: IDS, run };
 const IDS: &[&str] = &[
     "acs-override-on",
     "bar-window-too-small",
+    "cmdline-word-without-effect",
     "device-denylisted",
     "device-gone",
     "dma-map-refused",
