@@ -9,6 +9,7 @@ pub mod boot;
 pub mod hypervisor;
 pub mod initramfs;
 pub mod iommu;
+pub mod isolation;
 pub mod kernel;
 pub mod modules;
 pub mod pasted;

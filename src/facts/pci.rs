@@ -16,6 +16,7 @@ pub use names::class_name;
 use super::Evidence;
 use crate::host::Fact;
 use crate::parse::address::Address;
+use std::collections::BTreeMap;
 
 /// A vendor id and a device id, as in config space at 00h and 02h (or 2Ch and 2Eh for the subsystem).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -327,10 +328,23 @@ impl Pci {
     /// All functions of the same slot, the given one included.
     pub fn slot(&self, address: &Address) -> impl Iterator<Item = &Function> {
         let address = *address;
-        self.functions.iter().filter(move |f| f.address.same_slot(&address))
+        let first = Address { function: 0, ..address };
+        let start = self.functions.partition_point(|f| f.address < first);
+        self.functions.iter().skip(start).take_while(move |f| f.address.same_slot(&address))
     }
 
-    /// All functions of an IOMMU group.
+    /// All groups with their functions: for who asks about more than one of them.
+    pub fn by_group(&self) -> BTreeMap<u32, Vec<&Function>> {
+        let mut groups: BTreeMap<u32, Vec<&Function>> = BTreeMap::new();
+        for function in &self.functions {
+            if let Fact::Known(group) = function.group {
+                groups.entry(group).or_default().push(function);
+            }
+        }
+        groups
+    }
+
+    /// All functions of an IOMMU group; looks at every function of the host.
     pub fn group(&self, group: u32) -> impl Iterator<Item = &Function> {
         self.functions.iter().filter(move |f| f.group == Fact::Known(group))
     }
