@@ -24,8 +24,7 @@ use std::process::ExitCode;
         DEVICE is a function (01:00.0), a slot (01:00), an id (10de:2684), or a part of the name.\n\
         A GPU stands for all functions of its slot.\n\n\
         Exit codes: 0 done, 1 the answer is no, 2 usage, 3 refused and nothing changed, 70 a bug in vfioneer.",
-    max_term_width = 80,
-    disable_help_subcommand = true
+    max_term_width = 80
 )]
 pub struct Cli {
     #[command(flatten)]

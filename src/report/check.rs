@@ -40,7 +40,7 @@ fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
         }
         let remedy = pages::remedy(finding);
         if !remedy.is_empty() {
-            text.push_str(&wrap(&format!("→ {}", plain(&remedy)), 2, width));
+            text.push_str(&format!("  → {}", wrap(&plain(&remedy), 4, width).trim_start()));
         }
     }
     text.push('\n');

@@ -139,7 +139,7 @@ fn iommu(snap: &Snapshot) -> String {
     }];
     match &iommu.interrupt_remapping {
         Fact::Known(true) => parts.push("interrupt remapping on".to_owned()),
-        Fact::Known(false) => parts.push("interrupt remapping OFF".to_owned()),
+        Fact::Known(false) if iommu.running() == Fact::Known(true) => parts.push("interrupt remapping OFF".to_owned()),
         _ => {}
     }
     parts.join(" · ")
