@@ -31,7 +31,7 @@ fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
     if !brief {
         let shown = if verbose { finding.evidence.len() } else { EVIDENCE_SHOWN };
         for evidence in finding.evidence.iter().take(shown) {
-            text.push_str(&style.faint(wrap(&proof(evidence), 4, width).trim_end()));
+            text.push_str(&style.faint(wrap(&proof(finding, evidence), 4, width).trim_end()));
             text.push('\n');
         }
         let more = finding.evidence.len().saturating_sub(shown);
@@ -47,10 +47,30 @@ fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
     text
 }
 
-/// `source:line: text` in one line.
-fn proof(evidence: &Evidence) -> String {
+/// `source:line: text` in one line; of a long line only the part around what the finding is about.
+fn proof(finding: &Finding, evidence: &Evidence) -> String {
     let line = evidence.line.map_or_else(String::new, |line| format!(":{line}"));
-    plain(&format!("{}{line}: {}", evidence.source, evidence.text.trim()))
+    let text = evidence.text.trim();
+    let shown = finding.values.iter().find_map(|(_, value)| around(text, value)).unwrap_or_else(|| text.to_owned());
+    plain(&format!("{}{line}: {shown}", evidence.source))
+}
+
+/// Longer lines are cut to their neighbourhood.
+const LONG: usize = 100;
+
+/// The words next to `wanted` in a long text, with `…` where something was left out; `None` if it is not there.
+fn around(text: &str, wanted: &str) -> Option<String> {
+    if text.len() <= LONG || wanted.len() < 3 {
+        return None;
+    }
+    let at = text.find(wanted)?;
+    let before: Vec<&str> = text.get(..at)?.split_inclusive(' ').collect();
+    let after: Vec<&str> = text.get(at + wanted.len()..)?.split_inclusive(' ').collect();
+    let kept_before = before.get(before.len().saturating_sub(2)..)?.concat();
+    let kept_after = after.get(..after.len().min(3))?.concat();
+    let start = if before.len() > 2 { "… " } else { "" };
+    let end = if after.len() > 3 { " …" } else { "" };
+    Some(format!("{start}{kept_before}{wanted}{}{end}", kept_after.trim_end()))
 }
 
 fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding]) -> String {
@@ -76,4 +96,18 @@ fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding
         text.push_str(&format!("Who uses the devices could not be seen completely: {why}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::around;
+
+    #[test]
+    fn a_long_line_is_cut_around_what_matters() {
+        let line =
+            format!("{} nofb quiet splash one two {}", "word ".repeat(20).trim_end(), "more ".repeat(9).trim_end());
+        assert_eq!(around(&line, "nofb").as_deref(), Some("… word word nofb quiet splash …"));
+        assert_eq!(around("a short line with nofb", "nofb"), None);
+        assert_eq!(around(&line, "absent"), None);
+    }
 }

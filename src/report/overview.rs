@@ -10,16 +10,23 @@ use serde_json::{Value, json};
 
 const LABEL: usize = 10;
 
+/// How many errors and warnings about the host fit on the screen.
+const TROUBLE_SHOWN: usize = 3;
+
 /// The screen. `options` are the ones that lead to this host, repeated in suggested commands.
 pub fn text(style: &Style, snap: &Snapshot, findings: &[Finding], options: &str) -> String {
     let mut text = String::new();
     row(style, &mut text, "Host", &machine(snap));
     row(style, &mut text, "System", &system(snap));
     row(style, &mut text, "IOMMU", &iommu(snap));
-    for finding in findings.iter().filter(|f| f.severity <= Severity::Warning && about_host(f)).take(6) {
+    let trouble: Vec<&Finding> = findings.iter().filter(|f| f.severity <= Severity::Warning && about_host(f)).collect();
+    for finding in trouble.iter().take(TROUBLE_SHOWN) {
         let label = if finding.severity == Severity::Error { style.error("error") } else { style.warning("warning") };
         let message = wrap(&plain(&pages::message(finding)), LABEL, style.text_width());
         text.push_str(&format!("{label}{}{}", " ".repeat(LABEL - label_width(finding)), message.trim_start()));
+    }
+    if trouble.len() > TROUBLE_SHOWN {
+        text.push_str(&format!("{:LABEL$}… and {} more (vfioneer check)\n", "", trouble.len() - TROUBLE_SHOWN));
     }
     text.push('\n');
     let main = candidates(snap);
