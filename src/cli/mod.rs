@@ -7,7 +7,7 @@ mod overview;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
-use crate::host::{Host, Tree, console};
+use crate::host::{Host, Tree, archive, console};
 use crate::report::Style;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -154,7 +154,7 @@ impl Global {
     fn host(&self) -> Result<Box<dyn Host>> {
         Ok(match (&self.root, &self.from) {
             (Some(dir), _) => Box::new(Tree::mounted(dir)?),
-            (None, Some(_)) => return Err(Error::refused("recordings cannot be read yet")),
+            (None, Some(file)) => Box::new(archive::load(file)?),
             (None, None) => Box::new(Tree::live()),
         })
     }

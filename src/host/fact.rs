@@ -1,9 +1,9 @@
 //! Known, absent, or unknown with its reason: unreadable is never "no".
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why something is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// The file is there, but this user may not read it.

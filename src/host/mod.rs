@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods)] // This is the seam that the ban points to.
 
+pub mod archive;
 mod beneath;
 mod cache;
 mod command;
@@ -13,10 +14,13 @@ pub mod console;
 mod fact;
 mod kernel_log;
 mod recorded;
+mod recorder;
+pub mod recording;
 mod tree;
 
 pub use fact::{Fact, Why};
 pub use recorded::{Builder, Recorded};
+pub use recorder::Recorder;
 pub use tree::Tree;
 
 use std::io::{self, Read};

@@ -171,21 +171,24 @@ impl Tree {
         }
     }
 
-    fn try_read(&self, path: &str) -> std::result::Result<Vec<u8>, Miss> {
+    /// Reads a file, or its first `most` bytes.
+    fn try_read(&self, path: &str, most: Option<usize>) -> std::result::Result<Vec<u8>, Miss> {
         if self.kind == Kind::Live && is_attribute(path) {
             let (_, fd) = self.ask(path, |dir, name| self.open(dir, name))?;
-            return self.drain(&fd, None, is_kernfs(path));
+            return self.drain(&fd, most, is_kernfs(path));
         }
         let (fd, stat) = self.open_file(path)?;
         let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
-        if size > READ_LIMIT {
+        if size > READ_LIMIT && most.is_none() {
             return Err(Miss::Unknown(Why::TooLarge));
         }
-        self.drain(&fd, (size > 0).then_some(size), false)
+        // procfs says 0 of files that are not empty.
+        let enough = [(size > 0).then_some(size), most].into_iter().flatten().min();
+        self.drain(&fd, enough, false)
     }
 
-    /// Reads to the end: until nothing more comes, `size` bytes are there, or a short read says so.
-    fn drain(&self, fd: &OwnedFd, size: Option<usize>, short_is_end: bool) -> std::result::Result<Vec<u8>, Miss> {
+    /// Reads until nothing more comes, `enough` bytes are there, or a short read says that it was the end.
+    fn drain(&self, fd: &OwnedFd, enough: Option<usize>, short_is_end: bool) -> std::result::Result<Vec<u8>, Miss> {
         let mut buffer = self.buffer.borrow_mut();
         let mut length = 0;
         loop {
@@ -197,10 +200,11 @@ impl Tree {
                 let more = (buffer.len() * 2).max(length + CHUNK);
                 buffer.resize(more, 0);
             }
-            let Some(space) = buffer.get_mut(length..) else { break };
+            let end = enough.map_or(buffer.len(), |enough| enough.min(buffer.len()));
+            let Some(space) = buffer.get_mut(length..end) else { break };
             let count = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *space))?;
             length += count;
-            if count == 0 || (short_is_end && count < PAGE) || size == Some(length) {
+            if count == 0 || (short_is_end && count < PAGE) || enough.is_some_and(|enough| length >= enough) {
                 break;
             }
         }
@@ -265,7 +269,11 @@ impl Host for Tree {
     }
 
     fn read(&self, path: &str) -> Fact<Vec<u8>> {
-        fact(self.try_read(path))
+        fact(self.try_read(path, None))
+    }
+
+    fn read_start(&self, path: &str, most: usize) -> Fact<Vec<u8>> {
+        fact(self.try_read(path, Some(most.min(READ_LIMIT))))
     }
 
     fn link(&self, path: &str) -> Fact<String> {

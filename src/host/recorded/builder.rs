@@ -1,8 +1,11 @@
 //! Puts a recorded host together, path by path.
 
-use super::{Body, LINKS, Memory, Node, Recorded, absolute, components, plain};
+use super::Recorded;
+use super::memory::{Content, Memory, Node, absolute, components};
+use crate::host::beneath::LINKS;
+use crate::host::recording::Body;
 use crate::host::{Fact, FileType, Kind, Query, Stat, Why};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Puts a host together. Directories on the way are made, links on the way are followed, what stands in the way
 /// is replaced. Unless [`Builder::complete`] says otherwise, what was not added is absent.
@@ -31,7 +34,7 @@ impl Builder {
                 kind: Kind::Recorded,
                 label: "recorded host".to_owned(),
                 tree,
-                digests: HashMap::new(),
+                digests: BTreeMap::new(),
                 queries: BTreeMap::new(),
             },
         };
@@ -109,18 +112,19 @@ impl Builder {
     /// recording.
     pub fn listed(&mut self, dir: &str) -> &mut Self {
         let id = self.directory(dir);
-        if let Some(Node { body: Body::Dir { listed, .. }, .. }) = self.host.tree.nodes.get_mut(id) {
+        if let Some(Node { content: Content::Dir { listed, .. }, .. }) = self.host.tree.nodes.get_mut(id) {
             *listed = Fact::Known(());
         }
         self
     }
 
-    /// Adds a file or directory that only root may read: everything below it is unknown.
+    /// Adds something that only root may read. It is taken for a file by stat(2), and for a directory by what
+    /// looks into it: nothing below it can be seen.
     pub fn deny(&mut self, path: &str) -> &mut Self {
         self.deny_because(path, Why::NotPermitted)
     }
 
-    /// Adds a file or directory that cannot be read, and why.
+    /// Adds something that cannot be read, and why.
     pub fn deny_because(&mut self, path: &str, why: Why) -> &mut Self {
         self.put(path, Body::Denied(why), Some(plain(FileType::File, 0o600, 0)))
     }
@@ -159,27 +163,12 @@ impl Builder {
 
     fn put(&mut self, path: &str, body: Body, stat: Option<Stat>) -> &mut Self {
         let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
-        if name.is_empty() || name == "." || name == ".." {
-            return self;
+        if !matches!(name, "" | "." | "..") {
+            let parent = self.directory(parent);
+            let stat = stat.map_or(Fact::Unknown(Why::NotRecorded), Fact::Known);
+            self.host.tree.set(parent, name, Node { content: Content::new(body), stat });
         }
-        let parent = self.directory(parent);
-        let stat = stat.map_or(Fact::Unknown(Why::NotRecorded), Fact::Known);
-        self.set(parent, name, Node { body, stat });
         self
-    }
-
-    /// Puts a node under a name in a directory, in place of what is there.
-    fn set(&mut self, parent: usize, name: &str, node: Node) -> usize {
-        let tree = &mut self.host.tree;
-        let next = tree.nodes.len();
-        let Some(Node { body: Body::Dir { names, .. }, .. }) = tree.nodes.get_mut(parent) else { return parent };
-        let id = *names.entry(name.to_owned()).or_insert(next);
-        if id == next {
-            tree.nodes.push(node);
-        } else if let Some(old) = tree.nodes.get_mut(id) {
-            *old = node;
-        }
-        id
     }
 
     fn set_stat(&mut self, id: usize, stat: Stat) {
@@ -199,13 +188,10 @@ impl Builder {
                 continue;
             }
             let at = way.last().copied().unwrap_or(0);
-            let there = match self.host.tree.body(at) {
-                Body::Dir { names, .. } => names.get(&name).copied(),
-                _ => None,
-            };
-            match there.map(|id| (id, self.host.tree.body(id))) {
-                Some((id, Body::Dir { .. })) => way.push(id),
-                Some((_, Body::Link(target))) if links < LINKS => {
+            let there = self.host.tree.named(at, &name);
+            match there.map(|id| (id, self.host.tree.content(id))) {
+                Some((id, Content::Dir { .. })) => way.push(id),
+                Some((_, Content::Plain(Body::Link(target)))) if links < LINKS => {
                     links += 1;
                     if target.starts_with('/') {
                         way.clear();
@@ -215,11 +201,17 @@ impl Builder {
                     }
                 }
                 _ => {
+                    let content = Content::new(Body::Dir(Fact::Unknown(Why::NotRecorded)));
                     let stat = Fact::Known(plain(FileType::Dir, 0o755, 0));
-                    way.push(self.set(at, &name, Node { body: Body::dir(), stat }));
+                    way.extend(self.host.tree.set(at, &name, Node { content, stat }));
                 }
             }
         }
         way.last().copied().unwrap_or(0)
     }
+}
+
+/// What stat(2) would say of a new file of root's.
+fn plain(file_type: FileType, mode: u32, size: u64) -> Stat {
+    Stat { file_type, mode, uid: 0, size, mtime: 0, dev: (0, 0), rdev: (0, 0) }
 }

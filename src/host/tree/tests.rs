@@ -101,6 +101,10 @@ fn reads_whatever_is_there_without_blocking() {
         assert_eq!(tree.read("/long").known().map(Vec::len), Some(300_000));
         assert_eq!(tree.read("/page").known().map(Vec::len), Some(4096));
         assert_eq!(tree.read("/huge"), Fact::Unknown(Why::TooLarge));
+        assert_eq!(tree.read_start("/huge", 64), Fact::Known(vec![0; 64]));
+        assert_eq!(tree.read_start("/long", 200_000).known().map(Vec::len), Some(200_000));
+        assert_eq!(tree.read_start("/page", 5000).known().map(Vec::len), Some(4096));
+        assert_eq!(tree.read_start("/empty", 64), Fact::Known(vec![]));
         assert_eq!(tree.read("/most").known().map(Vec::len), Some(READ_LIMIT));
         for path in ["/fifo", "/socket"] {
             assert_eq!(tree.read(path), Fact::Unknown(io("is no regular file")), "{path}");
@@ -170,6 +174,7 @@ fn the_running_machine_answers() {
     assert_eq!(tree.stat("/proc").map(|s| s.file_type), Fact::Known(FileType::Dir));
     assert_eq!(tree.link("/proc/self").map(|pid| pid == std::process::id().to_string()), Fact::Known(true));
     assert!(tree.entries("/proc/self").known().is_some_and(|names| names.contains(&"cmdline".to_owned())));
+    assert_eq!(tree.read_start("/proc/self/stat", 3).known().map(Vec::len), Some(3));
     assert_eq!(tree.read("/dev/null"), Fact::Unknown(io("is no regular file")));
     assert_eq!(tree.read("/proc/self/none"), Fact::Absent);
     assert_eq!(tree.read("/proc/self"), Fact::Unknown(io("is a directory")));
