@@ -1,0 +1,83 @@
+//! A member of a group is on vfio, or a running VM has it, and another endpoint of the group is driven by the host.
+
+use super::device::{is_endpoint, list, named, stands_aside};
+use super::{Check, Ctx, Finding, Severity, Subject};
+use crate::facts::pci::Function;
+use crate::facts::usage::UseKind;
+use std::collections::BTreeSet;
+
+pub(super) const CHECK: Check = Check { ids: &["group-not-viable"], run };
+
+fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
+    let snap = ctx.snap;
+    let claimed = |f: &Function| f.on_vfio() || snap.usage.of(&f.address).any(|found| found.kind == UseKind::RunningVm);
+    let groups: BTreeSet<u32> =
+        snap.pci.functions.iter().filter(|f| claimed(f)).filter_map(|f| f.group.known().copied()).collect();
+    let mut findings = Vec::new();
+    for group in groups {
+        let offenders: Vec<&Function> = snap
+            .pci
+            .group(group)
+            .filter(|f| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false))
+            .collect();
+        if offenders.is_empty() {
+            continue;
+        }
+        let wanted: Vec<&Function> = snap.pci.group(group).filter(|f| claimed(f)).collect();
+        let mut finding = Finding::new("group-not-viable", Severity::Error, Subject::Group(group))
+            .value("group", group)
+            .value("wanted", list(wanted.iter().map(|f| f.address)))
+            .value("offenders", list(offenders.iter().map(|f| named(f))));
+        for function in wanted.iter().chain(&offenders).take(8) {
+            let driver = function.driver.known().cloned().unwrap_or_default();
+            finding = finding.evidence(function.evidence("driver", driver));
+        }
+        findings.push(finding);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::pages;
+    use crate::checks::testing::{self as t, GPU};
+    use crate::host::Fact;
+
+    #[test]
+    fn endpoints_with_a_host_driver_offend_and_nothing_else_does() {
+        let sound = "0000:01:00.1";
+        for (driver, expected) in [
+            (Fact::Known("snd_hda_intel".to_owned()), 1),
+            (Fact::Known("nvidia-nvswitch".to_owned()), 1),
+            (Fact::Known("uio_pci_generic".to_owned()), 1),
+            (Fact::Known("pci-stub".to_owned()), 0),
+            (Fact::Known("nvgrace_gpu_vfio_pci".to_owned()), 0),
+            (Fact::Absent, 0),
+            (Fact::default(), 0),
+        ] {
+            let mut snap = t::passthrough();
+            t::change(&mut snap, sound, |f| f.driver = driver.clone());
+            assert_eq!(t::only(&t::check(&snap), "group-not-viable").len(), expected, "{driver:?}");
+        }
+    }
+
+    #[test]
+    fn bridges_never_offend_and_an_unclaimed_group_is_nobodys_business() {
+        let mut snap = t::passthrough();
+        t::change(&mut snap, "0000:00:01.0", |f| f.group = Fact::Known(14));
+        assert!(t::only(&t::check(&snap), "group-not-viable").is_empty());
+        let mut host = t::healthy();
+        t::change(&mut host, "0000:00:1f.3", |f| f.group = Fact::Known(14));
+        assert!(t::only(&t::check(&host), "group-not-viable").is_empty());
+    }
+
+    #[test]
+    fn names_who_offends() {
+        let mut snap = t::passthrough();
+        t::change(&mut snap, "0000:00:1f.3", |f| f.group = Fact::Known(14));
+        let found = t::check_for(&snap, &[GPU]);
+        let found = t::only(&found, "group-not-viable");
+        assert_eq!(t::shown(&found), ["error group-not-viable group 14"]);
+        assert!(pages::message(found[0]).contains("0000:00:1f.3 [8086:7ad0] (snd_hda_intel)"));
+    }
+}
