@@ -35,7 +35,8 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if interest < Interest::Configured && is_integrated(pci, function) {
             continue;
         }
-        let severity = if interest == Interest::Goal && !function.on_vfio() { Severity::Warning } else { Severity::Info };
+        let severity =
+            if interest == Interest::Goal && !function.on_vfio() { Severity::Warning } else { Severity::Info };
         let mut finding = Finding::new("boot-display-on-candidate", severity, Subject::Function(function.address))
             .value("device", function.name())
             .value("address", function.address);

@@ -60,7 +60,8 @@ struct Holder {
 
 /// Names under which the firmware's framebuffer stands in `/proc/iomem`: `BOOTFB` is the sysfb device
 /// (`arch/x86/kernel/sysfb_efi.c`, `drivers/firmware/sysfb_simplefb.c`), the others are drivers of it.
-const OWNERS: &[&str] = &["BOOTFB", "simpledrm", "efifb", "vesafb", "simplefb", "simple-framebuffer", "efidrm", "vesadrm"];
+const OWNERS: &[&str] =
+    &["BOOTFB", "simpledrm", "efifb", "vesafb", "simplefb", "simple-framebuffer", "efidrm", "vesadrm"];
 
 /// Framebuffers inside a function's BAR: by the indentation of `/proc/iomem`, which stands also where its
 /// addresses are zero (not root), else by address, because the file stops at some depth.

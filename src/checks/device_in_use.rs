@@ -35,11 +35,11 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if function.on_vfio() {
             // On vfio the only user that matters is the VM itself, and that is what was wanted.
             if goal {
-                report("vm", Severity::Info, &vms);
+                report("running-vm", Severity::Info, &vms);
             }
             continue;
         }
-        report("vm", if goal { Severity::Warning } else { Severity::Info }, &vms);
+        report("running-vm", if goal { Severity::Warning } else { Severity::Info }, &vms);
         // A disk that is mounted: taken away, its file system breaks, now or at the next boot.
         report("mounted", if goal { Severity::Error } else { Severity::Warning }, &kept);
         // Open now; a claim at boot comes before any of these. With a VM that takes the card at its start
@@ -67,7 +67,7 @@ mod tests {
             (UseKind::Process, "warning device-in-use 0000:01:00.0"),
             (UseKind::Display, "warning device-in-use 0000:01:00.0"),
             (UseKind::Storage, "error device-in-use/mounted 0000:01:00.0"),
-            (UseKind::RunningVm, "warning device-in-use/vm 0000:01:00.0"),
+            (UseKind::RunningVm, "warning device-in-use/running-vm 0000:01:00.0"),
         ] {
             let snap = used(t::healthy(), kind, "Xorg (pid 1234)");
             assert_eq!(t::shown(&t::only(&t::check_for(&snap, &[GPU]), "device-in-use")), [expected]);
@@ -81,7 +81,7 @@ mod tests {
         assert!(t::only(&t::check(&snap), "device-in-use").is_empty());
         assert_eq!(
             t::shown(&t::only(&t::check_for(&snap, &[GPU]), "device-in-use")),
-            ["info device-in-use/vm 0000:01:00.0"]
+            ["info device-in-use/running-vm 0000:01:00.0"]
         );
     }
 }

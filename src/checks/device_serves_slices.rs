@@ -67,7 +67,12 @@ mod tests {
             ["warning device-serves-slices 0000:01:00.0"]
         );
         let evidence = Evidence::new("/sys/bus/pci/devices/0000:01:00.4/driver", "vfio-pci");
-        snap.usage.uses.push(Use { address: t::at(GPU), kind: UseKind::VirtualFunctions, by: "VM 105".into(), evidence });
+        snap.usage.uses.push(Use {
+            address: t::at(GPU),
+            kind: UseKind::VirtualFunctions,
+            by: "VM 105".into(),
+            evidence,
+        });
         assert_eq!(
             t::shown(&t::only(&t::check_for(&snap, &[GPU]), "device-serves-slices")),
             ["error device-serves-slices/used 0000:01:00.0"]

@@ -15,11 +15,8 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         snap.pci.functions.iter().filter(|f| claimed(f)).filter_map(|f| f.group.known().copied()).collect();
     let mut findings = Vec::new();
     for group in groups {
-        let offenders: Vec<&Function> = snap
-            .pci
-            .group(group)
-            .filter(|f| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false))
-            .collect();
+        let offenders: Vec<&Function> =
+            snap.pci.group(group).filter(|f| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false)).collect();
         if offenders.is_empty() {
             continue;
         }

@@ -7,7 +7,6 @@ macro_rules! pages {
 /// The source texts by id.
 pub(super) const PAGES: &[(&str, &str)] = pages![
     "bar-window-too-small",
-    "device-denylisted",
     "device-gone",
     "dma-map-refused",
     "driver-cannot-unbind",
@@ -30,7 +29,6 @@ pub(super) const PAGES: &[(&str, &str)] = pages![
     "pci-errors",
     "reset-failed",
     "reset-method-unsupported",
-    "sriov-not-created",
     "vfio-attach-refused",
     "vfio-bind-failed",
     "vfio-no-permission",

@@ -24,6 +24,30 @@ mod topics;
 mod virtualization_off;
 mod words;
 
+// Checks of single devices.
+mod address_moved;
+mod bars;
+mod bdf_out_of_range;
+mod boot_display_on_candidate;
+mod boot_framebuffer_holds_bar;
+mod device_denylisted;
+mod device_in_use;
+mod device_serves_slices;
+mod function_left_behind;
+mod group_not_viable;
+mod group_shared;
+mod host_critical;
+mod identical_devices;
+mod link_narrow;
+mod native_driver_won;
+mod no_iommu_group;
+mod quirks;
+mod reset;
+mod rmrr_locked;
+mod rom_shadowed;
+mod sriov_not_created;
+mod stuck;
+
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
 use crate::goal::Goal;
@@ -165,6 +189,28 @@ pub const CHECKS: &[Check] = &[
     acs_override_on::CHECK,
     kernel_abilities::CHECK,
     cmdline_words::CHECK,
+    // Single devices.
+    no_iommu_group::CHECK,
+    group_not_viable::CHECK,
+    group_shared::CHECK,
+    function_left_behind::CHECK,
+    native_driver_won::CHECK,
+    host_critical::CHECK,
+    device_in_use::CHECK,
+    device_serves_slices::CHECK,
+    device_denylisted::CHECK,
+    rmrr_locked::CHECK,
+    stuck::CHECK,
+    boot_framebuffer_holds_bar::CHECK,
+    boot_display_on_candidate::CHECK,
+    reset::CHECK,
+    identical_devices::CHECK,
+    address_moved::CHECK,
+    sriov_not_created::CHECK,
+    bars::CHECK,
+    rom_shadowed::CHECK,
+    link_narrow::CHECK,
+    bdf_out_of_range::CHECK,
     messages::CHECK,
 ];
 

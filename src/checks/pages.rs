@@ -106,13 +106,13 @@ fn fit(page: &Page, wanted: &[String]) -> usize {
     }
     // A whole alias inside a longer question, or a question that is part of an alias: 20 a word.
     let within = |inner: &[String], outer: &[String]| outer.windows(inner.len()).any(|part| part == inner);
+    let telling = |word: &&String| word.len() > 2 && !COMMON.contains(&word.as_str());
+    let asked: Vec<&String> = wanted.iter().filter(telling).collect();
     let inside = aliases.iter().filter(|alias| within(alias, wanted)).map(Vec::len).max().unwrap_or(0);
-    let around = aliases.iter().filter(|alias| within(wanted, alias)).map(|_| wanted.len()).max().unwrap_or(0);
+    let around = if aliases.iter().any(|alias| within(wanted, alias)) { asked.len() } else { 0 };
     let mut known = words(page.id);
     known.extend(words(page.head("title")));
     known.extend(aliases.into_iter().flatten());
-    let telling = |word: &&String| word.len() > 2 && !COMMON.contains(&word.as_str());
-    let asked: Vec<&String> = wanted.iter().filter(telling).collect();
     let hits = asked.iter().filter(|word| known.iter().any(|k| k == **word || k.starts_with(word.as_str()))).count();
     // Half of the telling words must be there, so that one chance word does not fill the screen.
     let enough = hits * 2 >= asked.len().max(1);

@@ -35,7 +35,10 @@ mod tests {
         let mut snap = t::healthy();
         let rom = |start, size| Fact::Known(vec![Bar { index: 6, start, size, flags: 0x212 }]);
         t::change(&mut snap, GPU, |f| f.bars = rom(0xc_0000, 0x2_0000));
-        assert_eq!(t::shown(&t::only(&t::check_for(&snap, &[GPU]), "rom-shadowed")), ["info rom-shadowed 0000:01:00.0"]);
+        assert_eq!(
+            t::shown(&t::only(&t::check_for(&snap, &[GPU]), "rom-shadowed")),
+            ["info rom-shadowed 0000:01:00.0"]
+        );
         assert!(t::only(&t::check(&snap), "rom-shadowed").is_empty());
         t::change(&mut snap, GPU, |f| f.bars = rom(0xa100_0000, 0x8_0000));
         assert!(t::only(&t::check_for(&snap, &[GPU]), "rom-shadowed").is_empty());

@@ -26,7 +26,8 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if function.dead == Fact::Known(true) {
             // Reading config space wakes a sleeping device (`pci_config_pm_runtime_get`, drivers/pci/pci.c), so
             // all ones mean that it did not wake, or that it is gone.
-            let id = if matches!(state, "D3cold" | "D3hot" | "error") { "stuck-in-d3" } else { "device-stuck-after-vm" };
+            let id =
+                if matches!(state, "D3cold" | "D3hot" | "error") { "stuck-in-d3" } else { "device-stuck-after-vm" };
             let severity = if asked { Severity::Error } else { Severity::Warning };
             let variant = if id == "device-stuck-after-vm" && !function.on_vfio() { "gone" } else { "" };
             findings.push(

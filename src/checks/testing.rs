@@ -1,7 +1,7 @@
 //! Builders of snapshots for the tests of checks. A test takes a host that is well, breaks one thing, and looks
 //! at what is reported. Nothing here reads a file.
 
-use super::{Finding, Severity, run};
+use super::{Finding, Severity, pages, run};
 use crate::facts::boot::{Boot, Candidate, Chain, Place};
 use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Vm, VmDevice};
 use crate::facts::initramfs::{Content, Generator, Image, Initramfs};
@@ -441,12 +441,25 @@ pub fn passthrough() -> Snapshot {
 
 /// What all checks report, without a goal.
 pub fn check(snap: &Snapshot) -> Vec<Finding> {
-    run(snap, &Goal::default())
+    check_for(snap, &[])
 }
 
 /// What all checks report when the command names these functions.
 pub fn check_for(snap: &Snapshot, devices: &[&str]) -> Vec<Finding> {
-    run(snap, &Goal { devices: devices.iter().map(|address| at(address)).collect() })
+    let findings = run(snap, &Goal { devices: devices.iter().map(|address| at(address)).collect() });
+    for finding in &findings {
+        for text in [pages::message(finding), pages::remedy(finding)] {
+            assert!(!text.is_empty(), "{} has no page", finding.id);
+            let place =
+                text.split('{').skip(1).any(|rest| rest.split_once('}').is_some_and(|(name, _)| is_place(name)));
+            assert!(!place, "{}: a place is not filled: {text}", finding.id);
+        }
+    }
+    findings
+}
+
+fn is_place(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 /// The findings with this id.
@@ -455,8 +468,9 @@ pub fn only<'a>(findings: &'a [Finding], id: &str) -> Vec<&'a Finding> {
 }
 
 /// `error id/variant subject` of each finding, to compare in one go.
-pub fn shown(findings: &[Finding]) -> Vec<String> {
-    let show = |f: &Finding| {
+pub fn shown<F: std::borrow::Borrow<Finding>>(findings: &[F]) -> Vec<String> {
+    let show = |f: &F| {
+        let f: &Finding = f.borrow();
         let severity = match f.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",

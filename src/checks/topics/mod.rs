@@ -5,4 +5,28 @@ macro_rules! pages {
 }
 
 /// The source texts by id.
-pub(super) const PAGES: &[(&str, &str)] = pages!["initramfs-update", "kernel-command-line"];
+pub(super) const PAGES: &[(&str, &str)] = pages![
+    "acs",
+    "black-screen",
+    "code-43",
+    "console-stays",
+    "d3",
+    "driver-install-freezes",
+    "driver-override",
+    "initramfs",
+    "initramfs-update",
+    "interrupt-remapping",
+    "iommu-group",
+    "iommu-pt",
+    "kernel-command-line",
+    "laptop-muxless",
+    "no-rom-file",
+    "option-rom",
+    "ovmf-vs-seabios",
+    "rebar",
+    "reset",
+    "single-gpu",
+    "sr-iov",
+    "vgpu",
+    "vm-reboots-on-driver-load",
+];
