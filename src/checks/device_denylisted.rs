@@ -20,6 +20,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             let row = quirks::denied(ids)?;
             Some(
                 Finding::new("device-denylisted", Severity::Error, Subject::Function(f.address))
+                    .variant("known")
                     .value("device", f.name())
                     .value("family", &row.name)
                     .value("source", &row.source)

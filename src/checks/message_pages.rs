@@ -6,7 +6,6 @@ macro_rules! pages {
 
 /// The source texts by id.
 pub(super) const PAGES: &[(&str, &str)] = pages![
-    "bar-window-too-small",
     "device-gone",
     "dma-map-refused",
     "driver-cannot-unbind",

@@ -2,7 +2,7 @@
 
 use super::device::is_accelerator;
 use super::intent::Interest;
-use super::{Check, Ctx, Finding, Subject};
+use super::{Check, Ctx, Finding, Subject, iommu_off_in_kernel};
 use crate::facts::pci::{Function, Seen};
 use crate::host::Fact;
 
@@ -12,7 +12,10 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     if ctx.snap.iommu.running() != Fact::Known(true) {
         return Vec::new();
     }
+    // Graphics that the kernel leaves out on purpose are told there.
+    let told = (iommu_off_in_kernel::CHECK.run)(ctx);
     ctx.functions(Interest::Candidate)
+        .filter(|f| !told.iter().any(|finding| finding.subject == Subject::Function(f.address)))
         .filter(|f| f.group.is_absent() && f.seen == Seen::Sysfs)
         .filter(|f| is_accelerator(f) || ctx.interest(&f.address) >= Interest::Configured)
         .map(|f| {

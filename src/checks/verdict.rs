@@ -141,7 +141,8 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
 }
 
 /// Faults of a mere candidate that become errors as soon as somebody asks for it.
-const IN_THE_WAY: &[&str] = &["no-iommu-group", "group-shared", "rmrr-locked", "host-critical", "device-denylisted"];
+const IN_THE_WAY: &[&str] =
+    &["no-iommu-group", "group-shared", "rmrr-locked", "host-critical", "device-denylisted", "iommu-off-for-igpu"];
 
 /// Judges one device: the functions that go to a VM together with the one at this address.
 pub fn device_verdict(snap: &Snapshot, findings: &[Finding], address: &Address) -> DeviceVerdict {

@@ -19,7 +19,7 @@ pub(super) const CHECK: Check = Check { ids: IDS, run };
 /// Every id that a row can report, and those of this check itself.
 const IDS: &[&str] = &[
     "acs-override-on",
-    "bar-window-too-small",
+    "bridge-window-too-small",
     "cmdline-word-without-effect",
     "device-denylisted",
     "device-gone",

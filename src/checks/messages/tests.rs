@@ -35,7 +35,7 @@ fn remapping_in_xapic_mode_is_no_fault() {
 #[test]
 fn an_assignment_that_worked_later_is_no_fault() {
     let text = "pci 0000:02:00.0: BAR 1 [mem size 0x400000000 64bit pref]: can't assign; no space\n";
-    assert_eq!(ids(&paste(text)), [("bar-window-too-small", "0000:02:00.0".into(), 1)]);
+    assert_eq!(ids(&paste(text)), [("bridge-window-too-small", "0000:02:00.0".into(), 1)]);
     let fixed = format!("{text}pci 0000:02:00.0: BAR 1 [mem 0x8000000000-0x83ffffffff 64bit pref]: assigned\n");
     assert_eq!(ids(&paste(&fixed)), []);
     let other = format!("{text}pci 0000:02:00.0: BAR 3 [mem 0x8000000000-0x83ffffffff 64bit pref]: assigned\n");
