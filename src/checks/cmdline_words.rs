@@ -11,8 +11,7 @@ use regex::Regex;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
-pub(super) const CHECK: Check =
-    Check { ids: &["cmdline-word-without-effect", "cmdline-word-risky", "kvm-ignores-msrs"], run };
+pub(super) const CHECK: Check = Check { ids: &IDS, run };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,8 +56,8 @@ static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
     ROWS.iter().filter_map(compile).collect()
 });
 
-/// Ids and wordings are compared with the page's at compile time of the tests; these are all that rows may name.
-const IDS: [&str; 3] = ["cmdline-word-without-effect", "cmdline-word-risky", "kvm-ignores-msrs"];
+/// The ids that rows may name.
+const IDS: [&str; 2] = ["cmdline-word-without-effect", "cmdline-word-risky"];
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -299,8 +298,6 @@ mod tests {
             ("rd.driver.pre=vfio-pci", vec![format!("Warning {without}/dracut-only")]),
             ("intremap=no_x2apic_optout", vec!["Info cmdline-word-risky/x2apic-optout".into()]),
             ("selinux=0", vec![format!("Info {without}/selinux-needless")]),
-            ("kvm.ignore_msrs=1", vec!["Info kvm-ignores-msrs/".into()]),
-            ("kvm.ignore_msrs=0", vec![]),
             ("kvm.allow_unsafe_assigned_interrupts=1", vec![format!("Warning {without}/removed")]),
             ("vfio-pci.disable_vga=1", vec![format!("Info {without}/disable-vga")]),
             ("initcall_blacklist=sysfb_init pcie_aspm=off", vec![]),

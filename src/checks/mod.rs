@@ -10,16 +10,20 @@ pub mod testing;
 pub mod verdict;
 
 mod acs_override_on;
+mod blacklist_too_wide;
 mod cmdline_words;
 mod device;
 mod device_pages;
 mod host_is_guest;
+mod ids;
 mod interrupt_remapping;
 mod iommu_off_in_firmware;
 mod iommu_off_in_kernel;
 mod kernel_abilities;
 mod message_pages;
 mod messages;
+mod kvm_ignores_msrs;
+mod modprobe_line_ignored;
 mod topics;
 mod virtualization_off;
 mod words;
@@ -212,6 +216,10 @@ pub const CHECKS: &[Check] = &[
     link_narrow::CHECK,
     bdf_out_of_range::CHECK,
     messages::CHECK,
+    kvm_ignores_msrs::CHECK,
+    modprobe_line_ignored::CHECK,
+    ids::CHECK,
+    blacklist_too_wide::CHECK,
 ];
 
 /// Runs all checks: errors first, then warnings, then the rest; without duplicates.

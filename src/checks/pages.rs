@@ -13,10 +13,14 @@ macro_rules! pages {
 /// The source texts of the pages of findings about hosts, boot configuration and modules, by id.
 pub const PAGES: &[(&str, &str)] = pages![
     "acs-override-on",
+    "blacklist-too-wide",
     "cmdline-word-risky",
     "cmdline-word-without-effect",
     "firmware-old",
     "host-is-guest",
+    "ids-malformed",
+    "ids-match-nothing",
+    "ids-take-too-much",
     "in-container",
     "interrupt-remapping-off",
     "iommu-off-for-igpu",
@@ -26,6 +30,7 @@ pub const PAGES: &[(&str, &str)] = pages![
     "kvm-ignores-msrs",
     "kvm-unusable",
     "lockdown-active",
+    "modprobe-line-ignored",
     "unsafe-interrupts-on",
     "virtualization-off",
 ];
