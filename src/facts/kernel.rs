@@ -107,18 +107,23 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Kernel {
         true => Fact::Unknown(Why::Malformed("empty".into())),
         false => Fact::Known(text),
     });
-    let cmdline = file(host, "/proc/cmdline");
+    // A mounted disk runs no kernel: what a kernel would say is not known, rather than absent.
+    let runs = !release.is_absent();
+    let release = if runs { release } else { Fact::Unknown(Why::NotRecorded) };
+    let cmdline = if runs { file(host, "/proc/cmdline") } else { Fact::Unknown(Why::NotRecorded) };
     let mut kernel = Kernel { release, cmdline, ..Kernel::default() };
     if !needs.kernel {
         return kernel;
     }
-    kernel.version = host.value("/proc/sys/kernel/version");
-    kernel.loaded = host.text("/proc/modules").map(|text| modlist::loaded(&text));
-    kernel.parameters = parameters(host);
-    kernel.acs_override = acs_override(host, &kernel.cmdline);
-    kernel.kvm = kvm(host);
     kernel.installed = installed::collect(host, kernel.release.known().map(String::as_str));
-    kernel.iomem = file(host, "/proc/iomem");
+    if runs {
+        kernel.version = host.value("/proc/sys/kernel/version");
+        kernel.loaded = host.text("/proc/modules").map(|text| modlist::loaded(&text));
+        kernel.parameters = parameters(host);
+        kernel.acs_override = acs_override(host, &kernel.cmdline);
+        kernel.kvm = kvm(host);
+        kernel.iomem = file(host, "/proc/iomem");
+    }
     kernel
 }
 

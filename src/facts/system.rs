@@ -96,8 +96,12 @@ pub struct System {
 
 /// Reads the machine's description.
 pub fn collect(host: &dyn Host) -> System {
-    let dmi = |name: &str| text_value(host, &format!("/sys/class/dmi/id/{name}"));
-    let cpu = host.text("/proc/cpuinfo").map(|text| cpuinfo::parse(&text));
+    let sysfs = host.exists("/sys/class");
+    let dmi = |name: &str| match text_value(host, &format!("/sys/class/dmi/id/{name}")) {
+        Fact::Absent if sysfs != Fact::Known(true) => not_running(Fact::Absent),
+        other => other,
+    };
+    let cpu = not_running(host.text("/proc/cpuinfo")).map(|text| cpuinfo::parse(&text));
     let mut system = System {
         vendor: dmi("sys_vendor"),
         product: dmi("product_name"),
@@ -115,15 +119,48 @@ pub fn collect(host: &dyn Host) -> System {
         is_guest: Fact::default(),
         guest_of: Fact::default(),
         container: guest::container(host),
-        uefi: host.exists("/sys/firmware/efi"),
+        uefi: uefi(host),
         secure_boot: Fact::default(),
-        lockdown: host.text("/sys/kernel/security/lockdown").and_then(|text| lockdown(&text)),
+        lockdown: lockdown_of(host),
         distro: distro(host),
-        memory: host.text("/proc/meminfo").and_then(|text| memory(&text)),
+        memory: not_running(host.text("/proc/meminfo")).and_then(|text| memory(&text)),
     };
     (system.is_guest, system.guest_of) = guest::of(host, &system, &cpu);
     system.secure_boot = secure_boot(host, &system.uefi);
     system
+}
+
+/// A file that every running kernel has: without it this is no running system (a mounted disk), and nothing is known.
+fn not_running<T>(file: Fact<T>) -> Fact<T> {
+    match file {
+        Fact::Absent => Fact::Unknown(Why::NotRecorded),
+        other => other,
+    }
+}
+
+/// Container managers hide `/sys/firmware` behind an empty directory; every machine has something in it.
+fn uefi(host: &dyn Host) -> Fact<bool> {
+    match host.exists("/sys/firmware/efi") {
+        Fact::Known(false) => match host.entries("/sys/firmware") {
+            Fact::Known(names) if !names.is_empty() => Fact::Known(false),
+            Fact::Unknown(why) => Fact::Unknown(why),
+            _ => Fact::Unknown(Why::Io("/sys/firmware is empty".into())),
+        },
+        other => other,
+    }
+}
+
+/// Absent only where securityfs is there and has no such file.
+fn lockdown_of(host: &dyn Host) -> Fact<Lockdown> {
+    match host.text("/sys/kernel/security/lockdown") {
+        Fact::Known(text) => lockdown(&text),
+        Fact::Unknown(why) => Fact::Unknown(why),
+        Fact::Absent => match host.entries("/sys/kernel/security") {
+            Fact::Known(names) if !names.is_empty() => Fact::Absent,
+            Fact::Unknown(why) => Fact::Unknown(why),
+            _ => Fact::Unknown(Why::Io("securityfs is not mounted".into())),
+        },
+    }
 }
 
 /// An attribute's text; an empty one, and what board makers leave in place of a name, is absent.

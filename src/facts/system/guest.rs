@@ -73,7 +73,7 @@ fn name(host: &dyn Host, system: &System) -> Option<String> {
     }
     // Firecracker gives no SMBIOS; with PCI its host bridge is 8086:0d57 (firecracker src/pci, `VirtPcieHost`).
     let bridge = |name: &str| host.value(&format!("/sys/bus/pci/devices/0000:00:00.0/{name}")).into_known();
-    let no_dmi = host.exists("/sys/class/dmi/id") == Fact::Known(false);
+    let no_dmi = system.vendor.is_absent() && host.exists("/sys/class/dmi/id") == Fact::Known(false);
     if no_dmi && bridge("vendor").as_deref() == Some("0x8086") && bridge("device").as_deref() == Some("0x0d57") {
         return Some("firecracker".into());
     }
