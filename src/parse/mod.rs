@@ -2,9 +2,12 @@
 
 pub mod acpi;
 pub mod address;
+pub mod bls;
 pub mod cmdline;
 pub mod config_space;
 pub mod cpuinfo;
+pub mod grub_cfg;
+pub mod grub_default;
 pub mod interrupts;
 pub mod kconfig;
 pub mod libvirt_xml;
@@ -20,6 +23,8 @@ pub mod pci_ids;
 pub mod proxmox_conf;
 pub mod qemu_args;
 pub mod route;
+pub mod shell;
+pub mod shell_vars;
 pub mod sysfs;
 pub mod version;
 pub mod vfio_ids;
