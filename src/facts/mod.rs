@@ -6,6 +6,7 @@
 
 mod attribute;
 pub mod boot;
+mod dropin;
 pub mod hypervisor;
 pub mod initramfs;
 pub mod iommu;

@@ -45,17 +45,16 @@ impl Entry {
         self.all("options").flat_map(|field| cmdline::words(&field.value)).collect()
     }
 
-    /// The kernel release: `version` if it looks like one, else from the image's name or path.
+    /// The kernel release: from the image's name or directory, else `version` if it looks like one.
     pub fn release(&self) -> Option<String> {
-        if let Some(version) = self.value("version").filter(|v| v.starts_with(|c: char| c.is_ascii_digit())) {
-            return Some(version.to_owned());
-        }
-        let image = self.value("linux")?;
-        super::grub_cfg::release_of(image).or_else(|| {
-            // kernel-install: /TOKEN/RELEASE/linux; Proxmox: /EFI/proxmox/RELEASE/vmlinuz-RELEASE.
-            let parent = image.rsplit('/').nth(1)?;
-            (parent.contains('.') && parent.starts_with(|c: char| c.is_ascii_digit())).then(|| parent.to_owned())
-        })
+        let is_release = |text: &&str| text.contains('.') && text.starts_with(|c: char| c.is_ascii_digit());
+        let by_image = self.value("linux").and_then(|image| {
+            super::grub_cfg::release_of(image).or_else(|| {
+                // kernel-install: /TOKEN/RELEASE/linux; Proxmox: /EFI/proxmox/RELEASE/vmlinuz-RELEASE.
+                image.rsplit('/').nth(1).filter(is_release).map(str::to_owned)
+            })
+        });
+        by_image.or_else(|| self.value("version").filter(is_release).map(str::to_owned))
     }
 }
 

@@ -1,9 +1,23 @@
 //! The boot chain: which loader really boots, every place that can set the kernel command line, and the
 //! entries that can boot.
+//!
+//! Goes in: a host. Comes out: a [`Boot`]. Nothing is mounted, and no loader is asked to do anything.
+
+mod decide;
+mod effect;
+mod entries;
+mod firmware;
+mod found;
+mod grub;
+mod sources;
+
+pub use effect::{Configured, Reach, booting_entries, configured_words, releases_without};
+pub(super) use found::packages;
 
 use super::kernel::Kernel;
 use super::{Evidence, TextFile};
-use crate::host::{Fact, Host};
+use crate::host::{Fact, Host, Kind};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -82,6 +96,21 @@ pub struct Place {
     pub title: Option<String>,
 }
 
+/// A grub.cfg.
+#[derive(Clone, Debug, Default)]
+pub struct GrubConfig {
+    /// The file and its text.
+    pub file: Arc<TextFile>,
+    /// True if it has no menu and only leads to another file.
+    pub stub: bool,
+    /// True if it lies on an ESP, below `EFI/`.
+    pub esp: bool,
+    /// True if it reads BLS entries.
+    pub blscfg: bool,
+    /// The variables that it sets.
+    pub variables: BTreeMap<String, String>,
+}
+
 /// The boot chain of a host.
 #[derive(Clone, Debug, Default)]
 pub struct Boot {
@@ -97,7 +126,11 @@ pub struct Boot {
     pub entry_selected: Fact<String>,
     /// Files that the loader reads or may read besides the places: every `grub.cfg` on the ESP and below `/boot`.
     pub files: Vec<TextFile>,
-    /// What could not be read and would have helped.
+    /// `saved_entry` of grubenv: what GRUB boots next if its default is `saved`.
+    pub saved_entry: Option<Evidence>,
+    /// Every grub.cfg.
+    pub grub_configs: Vec<GrubConfig>,
+    /// What could not be read and would have helped, an ESP that is not mounted included.
     pub unread: Vec<(String, crate::host::Why)>,
 }
 
@@ -113,6 +146,42 @@ impl Boot {
 }
 
 /// Finds the boot chain.
-pub fn collect(_host: &dyn Host, _kernel: &Kernel) -> Boot {
-    Boot::default()
+pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
+    let mut found = found::Found { packages: packages(host), ..found::Found::default() };
+    grub::collect(host, &mut found);
+    entries::collect(host, &mut found);
+    sources::collect(host, &mut found);
+
+    // A rescue system's own /proc and /sys may be bound into the tree that is looked at. Files of procfs have no size.
+    let foreign = host.kind() == Kind::Mounted && host.stat("/proc/cmdline").known().is_none_or(|stat| stat.size == 0);
+    let firmware = if foreign { firmware::Firmware::default() } else { firmware::Firmware::read(host) };
+    let cmdline = kernel.cmdline.known().filter(|_| !foreign).map(|file| file.text.as_str());
+    let running = decide::Running { cmdline, firmware: &firmware };
+    let candidates = decide::candidates(&found, &running);
+
+    // One proven chain decides; else a place counts if any chain that may boot reads it.
+    let chains: Vec<Chain> = match candidates.first() {
+        Some(first) if first.proven => vec![first.chain],
+        _ => candidates.iter().map(|candidate| candidate.chain).collect(),
+    };
+    let mut places = Vec::new();
+    for source in found.sources {
+        let reader = chains.iter().find(|chain| source.readers.contains(chain));
+        let chain = reader.copied().unwrap_or(source.place.chain);
+        places.push(Place { effective: reader.is_some(), chain, ..source.place });
+    }
+    Boot {
+        candidates,
+        places,
+        efi_entry: firmware.entry.map(|entry| format!("{} {}", entry.description, entry.path).trim().to_owned()),
+        loader_info: firmware.loader,
+        entry_selected: firmware.selected,
+        saved_entry: found.saved_entry,
+        files: found.grub_configs.iter().map(|config| TextFile::clone(&config.file)).collect(),
+        grub_configs: found.grub_configs,
+        unread: found.unread,
+    }
 }
+
+#[cfg(test)]
+mod tests;
