@@ -1,7 +1,7 @@
 use super::nova::rules;
-use super::{Asked, libvirt, proxmox};
+use super::{Asked, HypervisorKind, Vm, collect, libvirt, proxmox};
 use crate::facts::pci::{Function, Ids, Seen};
-use crate::host::Fact;
+use crate::host::{Builder, Fact, Recorded};
 use crate::parse::address::Address;
 
 fn at(text: &str) -> Address {
@@ -58,4 +58,131 @@ fn nova_rules_fit_functions() {
         assert_eq!(found[0].fits(&gpu), fits, "{value}");
         assert_eq!(found[0].evidence.line, Some(2));
     }
+}
+
+const DOMAIN: &str = "<domain type='kvm'>\n<name>win</name>\n<devices>\n<hostdev mode='subsystem' type='pci' managed='yes'>\n<source>\n\
+    <address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>\n</source>\n</hostdev>\n</devices>\n</domain>\n";
+
+fn process(host: &mut Builder, pid: u32, comm: &str, arguments: &str) {
+    host.add_file(&format!("/proc/{pid}/comm"), format!("{comm}\n"));
+    host.add_file(&format!("/proc/{pid}/cmdline"), arguments);
+}
+
+fn asked(vm: &Vm) -> Vec<String> {
+    let show = |device: &super::VmDevice| match &device.asked {
+        Asked::Function(address) => address.to_string(),
+        Asked::Slot(address) => address.slot(),
+        other => format!("{other:?}"),
+    };
+    vm.devices.iter().map(show).collect()
+}
+
+#[test]
+fn libvirt_domains_hooks_and_running_ones() {
+    let live = "<domstatus state='running'><domain><name>win</name><devices><hostdev type='pci'><source>\
+                <address domain='0' bus='2' slot='0' function='0'/></source></hostdev></devices></domain></domstatus>";
+    let mut host = Recorded::builder();
+    host.complete(true)
+        .add_file("/etc/libvirt/qemu.conf", "")
+        .add_file("/etc/libvirt/qemu/win.xml", DOMAIN)
+        .add_file("/etc/libvirt/qemu/bad.xml", "<domain")
+        .add_file("/etc/libvirt/qemu/networks/default.xml", "<network/>")
+        .add_file("/run/libvirt/qemu/win.xml", live)
+        .add_file("/run/libvirt/qemu/transient.xml", live)
+        .add_file("/etc/libvirt/hooks/qemu", "#!/bin/sh\n")
+        .add_file("/etc/libvirt/hooks/qemu.d/10-gpu", "#!/bin/sh\n")
+        .stat("/etc/libvirt/hooks/qemu", |stat| stat.mode = 0o755);
+    host.deny("/etc/libvirt/qemu/closed.xml");
+    let found = collect(&host.build());
+    assert_eq!(found.kinds, [(HypervisorKind::Libvirt, None)]);
+    let vm = |id: &str| found.vms.iter().find(|vm| vm.id == id).unwrap();
+    assert_eq!(asked(vm("win")), ["0000:01:00.0", "0000:02:00.0"]);
+    assert_eq!((vm("win").running.clone(), vm("bad").running.clone()), (Fact::Known(true), Fact::Known(false)));
+    assert_eq!(vm("win").devices[0].evidence.line, Some(6));
+    assert_eq!(vm("transient").running, Fact::Known(true));
+    assert!(vm("closed").config.is_unknown());
+    let unread: Vec<&str> = found.unread.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(unread, ["/etc/libvirt/qemu/bad.xml", "/etc/libvirt/qemu/closed.xml"]);
+    let hooks: Vec<(&str, u32)> = found.hooks.iter().map(|hook| (hook.path.as_str(), hook.mode)).collect();
+    assert_eq!(hooks, [("/etc/libvirt/hooks/qemu", 0o755), ("/etc/libvirt/hooks/qemu.d/10-gpu", 0o644)]);
+}
+
+#[test]
+fn processes_tell_what_files_hide() {
+    let mut host = Recorded::builder();
+    host.complete(true).add_file("/usr/sbin/libvirtd", "").deny("/etc/libvirt/qemu");
+    let json = "qemu\0-name\0guest=win,x=y\0-device\0{\"driver\":\"vfio-pci\",\"host\":\"0000:01:00.0\"}\0";
+    process(&mut host, 10, "qemu-system-x86", json);
+    process(&mut host, 11, "qemu-system-x86", "qemu\0-device\0vfio-pci,host=03:00.0\0");
+    process(
+        &mut host,
+        12,
+        "qemu-system-x86",
+        "qemu\0-name\0mdev\0-device\0vfio-pci,sysfsdev=/sys/bus/mdev/devices/a-b\0",
+    );
+    process(&mut host, 13, "kvm", "");
+    process(&mut host, 14, "bash", "-device\0vfio-pci,host=04:00.0\0");
+    let found = collect(&host.build());
+    let got: Vec<(HypervisorKind, &str, Vec<String>)> =
+        found.vms.iter().map(|vm| (vm.kind, vm.id.as_str(), asked(vm))).collect();
+    assert_eq!(
+        got,
+        [
+            (HypervisorKind::Libvirt, "win", vec!["0000:01:00.0".to_owned()]),
+            (HypervisorKind::Qemu, "11", vec!["0000:03:00.0".to_owned()]),
+            (HypervisorKind::Qemu, "mdev", vec!["Malformed(\"a-b\")".to_owned()]),
+        ]
+    );
+    assert!(found.vms.iter().all(|vm| vm.running == Fact::Known(true)));
+    assert!(!found.unread.is_empty());
+}
+
+#[test]
+fn proxmox_vms_and_containers() {
+    let mut host = Recorded::builder();
+    host.complete(true)
+        .add_file("/usr/bin/pveversion", "")
+        .add_file("/var/lib/dpkg/status", "Package: pve-manager\nStatus: install ok installed\nVersion: 8.2.4\n")
+        .add_file("/etc/pve/nodes/pve/qemu-server/105.conf", "name: win\nhostpci0: 01:00,pcie=1\n")
+        .add_file("/etc/pve/nodes/pve/qemu-server/106.conf", "hostpci0: 02:00\n")
+        .add_file("/etc/pve/nodes/pve/qemu-server/notes.txt", "hostpci0: 03:00\n")
+        .add_file("/etc/pve/nodes/pve/lxc/200.conf", "hostname: jelly\ndev0: /dev/dri/renderD128,gid=104\ncores: 2\n")
+        .add_file("/etc/pve/nodes/pve/lxc/201.conf", "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind 0 0\n")
+        .add_file("/etc/pve/nodes/pve/lxc/202.conf", "hostname: plain\n")
+        .add_file("/run/qemu-server/105.pid", "900\n")
+        .add_file("/run/qemu-server/106.pid", "901\n");
+    process(&mut host, 900, "kvm", "/usr/bin/kvm\0-id\0105\0-name\0win\0-device\0vfio-pci,host=0000:01:00.1\0");
+    let found = collect(&host.build());
+    assert_eq!(found.kinds, [(HypervisorKind::Proxmox, Some("8.2.4".into()))]);
+    assert_eq!(asked(&found.vms[0]), ["0000:01:00"], "the process asks for no more than the configuration");
+    let running: Vec<_> = found.vms.iter().map(|vm| vm.running.clone()).collect();
+    assert_eq!(running, [Fact::Known(true), Fact::Known(false)], "a pid file that was left behind");
+    let nodes: Vec<(&str, &str)> = found.containers.iter().map(|c| (c.id.as_str(), c.nodes[0].0.as_str())).collect();
+    assert_eq!(nodes, [("200", "/dev/dri/renderD128"), ("201", "/dev/nvidia0")]);
+}
+
+#[test]
+fn nova_under_kolla() {
+    let mut host = Recorded::builder();
+    host.complete(true)
+        .add_file(
+            "/etc/kolla/nova-compute/nova.conf",
+            "[DEFAULT]\n[pci]\nalias = {\"name\":\"a\",\"vendor_id\":\"10de\"}\n",
+        )
+        .add_file("/var/lib/docker/volumes/nova_libvirt_qemu/_data/instance-1.xml", DOMAIN)
+        .add_file("/run/libvirt/qemu/instance-1.xml", "<domstatus/>");
+    let found = collect(&host.build());
+    let kinds: Vec<HypervisorKind> = found.kinds.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [HypervisorKind::Libvirt, HypervisorKind::Nova]);
+    assert_eq!((found.vms.len(), found.vms[0].running.clone()), (1, Fact::Known(true)));
+    assert_eq!((found.rules[0].option.as_str(), found.rules[0].name.as_deref()), ("alias", Some("a")));
+    assert_eq!(found.files[0].path, "/etc/kolla/nova-compute/nova.conf");
+}
+
+#[test]
+fn nothing_installed_and_nothing_recorded() {
+    let empty = collect(&Recorded::builder().complete(true).build());
+    assert!(empty.kinds.is_empty() && empty.vms.is_empty() && empty.unread.is_empty());
+    let unknown = collect(&Recorded::builder().complete(false).build());
+    assert!(unknown.kinds.is_empty() && unknown.vms.is_empty());
 }
