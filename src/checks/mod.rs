@@ -14,8 +14,10 @@ mod blacklist_too_wide;
 mod cmdline_words;
 mod device;
 mod device_pages;
+mod early_load;
 mod host_is_guest;
 mod ids;
+mod initramfs_stale;
 mod interrupt_remapping;
 mod iommu_off_in_firmware;
 mod iommu_off_in_kernel;
@@ -219,6 +221,8 @@ pub const CHECKS: &[Check] = &[
     kvm_ignores_msrs::CHECK,
     modprobe_line_ignored::CHECK,
     ids::CHECK,
+    early_load::CHECK,
+    initramfs_stale::CHECK,
     blacklist_too_wide::CHECK,
 ];
 
