@@ -5,6 +5,7 @@
 
 pub mod config_space;
 pub mod machine;
+pub mod recorded;
 pub mod sysfs;
 
 use serde::Deserialize;

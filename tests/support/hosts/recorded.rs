@@ -1,0 +1,28 @@
+//! A constructed host in memory.
+
+use super::{Entry, HostFile, Tree};
+use vfioneer::host::{Query, Recorded};
+
+/// Puts the tree into a recorded host; what is not in it is absent.
+pub fn recorded(name: &str, host: &HostFile, tree: &Tree) -> Recorded {
+    let mut builder = Recorded::builder();
+    builder.label(name);
+    for (path, entry) in tree {
+        match entry {
+            Entry::Dir => builder.add_dir(path),
+            Entry::File(bytes) => builder.add_file(path, bytes),
+            Entry::Link(_) => continue,
+        };
+    }
+    // Links last: a directory's own entries must not be put through a link that looks like it.
+    for (path, entry) in tree {
+        if let Entry::Link(target) = entry {
+            builder.add_link(path, target);
+        }
+    }
+    if tree.contains_key("/dev/kvm") {
+        builder.add_device("/dev/kvm", 10, 232);
+    }
+    builder.query(Query::KernelLog, &host.dmesg);
+    builder.build()
+}
