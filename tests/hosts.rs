@@ -105,6 +105,10 @@ fn what_every_host_says_is_on_record() {
             ("list.json", report::json::list(&host.snap, &all)),
         ];
         let dir = hosts::dir().join(&host.name).join("expected");
+        if !dir.is_dir() && std::env::var_os("UPDATE_EXPECT").is_none() {
+            changed.push(format!("{}: nothing is on record", host.name));
+            continue;
+        }
         for (file, text) in texts {
             let text = anstream::adapter::strip_str(&text).to_string();
             let path = dir.join(file);

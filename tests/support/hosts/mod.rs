@@ -105,11 +105,41 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// Reads one host's description.
+/// Reads one host's description, with the bases that it names below it.
 pub fn load(name: &str) -> HostFile {
     let path = dir().join(name).join("host.toml");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let table = with_bases(&path);
+    HostFile::deserialize(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// `base = ["a", "b"]` puts `tests/support/hosts/base/a.toml`, then b, then the file itself on top of each other:
+/// tables merge, lists are joined, everything else is replaced.
+fn with_bases(path: &Path) -> toml::Table {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut table: toml::Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut whole = toml::Table::new();
+    if let Some(toml::Value::Array(bases)) = table.remove("base") {
+        for base in bases {
+            let name = base.as_str().unwrap_or_else(|| panic!("{}: base", path.display()));
+            let file =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/hosts/base").join(format!("{name}.toml"));
+            lay(&mut whole, with_bases(&file));
+        }
+    }
+    lay(&mut whole, table);
+    whole
+}
+
+fn lay(below: &mut toml::Table, above: toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => lay(old, new),
+            (Some(toml::Value::Array(old)), toml::Value::Array(new)) => old.extend(new),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
 }
 
 /// Makes the whole tree of a host.
