@@ -90,6 +90,9 @@ pub struct Iommu {
     /// Names in `/sys/class/iommu`; empty: off in the kernel.
     #[serde(default)]
     pub units: Vec<String>,
+    /// Off in the kernel: no units, and no function is in a group.
+    #[serde(default)]
+    pub off: bool,
     /// The firmware offers interrupt remapping and the kernel uses it.
     #[serde(default = "yes")]
     pub remapping: bool,
@@ -268,7 +271,7 @@ fn iommu(tree: &mut Tree, host: &HostFile) {
     tree.insert("/sys/firmware/acpi/tables".to_owned(), Entry::Dir);
     line(tree, "/sys/firmware/acpi/tables/FACP", "FACP");
     let Some(iommu) = &host.iommu else { return };
-    for unit in &iommu.units {
+    for unit in iommu.units.iter().filter(|_| !iommu.off) {
         tree.insert(format!("/sys/class/iommu/{unit}"), Entry::Dir);
     }
     let remapping = iommu.remapping;
@@ -279,7 +282,7 @@ fn iommu(tree: &mut Tree, host: &HostFile) {
         other => panic!("unknown table {other}"),
     };
     tree.insert(format!("/sys/firmware/acpi/tables/{name}"), Entry::File(table));
-    let chip = if remapping && !iommu.units.is_empty() { "IR-PCI-MSI-0000:00:00.0" } else { "PCI-MSI-0000:00:00.0" };
+    let chip = if remapping && !iommu.off { "IR-PCI-MSI-0000:00:00.0" } else { "PCI-MSI-0000:00:00.0" };
     if host.system.cpu != "arm" {
         let text = format!("            CPU0       CPU1\n  24:          0         12  {chip}    0-edge      nvme0q0\n");
         tree.insert("/proc/interrupts".to_owned(), Entry::File(text.into_bytes()));

@@ -109,7 +109,11 @@ pub fn names() -> Vec<String> {
 pub fn load(name: &str) -> HostFile {
     let path = dir().join(name).join("host.toml");
     let table = with_bases(&path);
-    HostFile::deserialize(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let mut host = HostFile::deserialize(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if host.iommu.as_ref().is_none_or(|iommu| iommu.off) {
+        host.functions.iter_mut().for_each(|function| function.group = None);
+    }
+    host
 }
 
 /// `base = ["a", "b"]` puts `tests/support/hosts/base/a.toml`, then b, then the file itself on top of each other:
