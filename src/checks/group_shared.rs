@@ -3,7 +3,9 @@
 use super::device::{is_accelerator, is_chipset, is_console_only, is_endpoint, list, named, stands_aside};
 use super::intent::Interest;
 use super::{Check, Ctx, Finding, Severity, Subject};
+use crate::facts::isolation::{Cause, Isolation, Topology};
 use crate::facts::pci::Function;
+use crate::parse::address::Address;
 use std::collections::BTreeSet;
 
 pub(super) const CHECK: Check = Check { ids: &["group-shared"], run };
@@ -11,10 +13,15 @@ pub(super) const CHECK: Check = Check { ids: &["group-shared"], run };
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let pci = &ctx.snap.pci;
     let groups: BTreeSet<u32> = ctx.functions(Interest::Candidate).filter_map(|f| f.group.known().copied()).collect();
-    groups.into_iter().filter_map(|group| judge(ctx, group, &pci.group(group).collect::<Vec<_>>())).collect()
+    let topology = Topology::new(pci);
+    let explained = |group| {
+        let (finding, wanted) = judge(ctx, group, &pci.group(group).collect::<Vec<_>>())?;
+        Some(explain(finding, &topology, group, &wanted))
+    };
+    groups.into_iter().filter_map(explained).collect()
 }
 
-fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<Finding> {
+fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<(Finding, Vec<Address>)> {
     let asked = |f: &&Function| ctx.interest(&f.address) >= Interest::Configured && is_endpoint(f) == Some(true);
     let could = |f: &&Function| is_accelerator(f) && !is_console_only(f);
     let mut wanted: Vec<&Function> = members.iter().copied().filter(asked).collect();
@@ -48,11 +55,39 @@ fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<Finding> {
     for function in wanted.iter().chain(&others).take(8) {
         finding = finding.evidence(function.evidence("iommu_group", group.to_string()));
     }
-    Some(finding)
+    Some((finding, wanted.iter().map(|f| f.address).collect()))
+}
+
+/// Adds which bridge joins the group, and where the card would be alone.
+fn explain(mut finding: Finding, topology: &Topology<'_>, group: u32, wanted: &[Address]) -> Finding {
+    let story = topology.story(group);
+    let free: Vec<_> = story.free.iter().filter(|port| port.holds.is_empty()).map(|port| port.address).collect();
+    finding = finding.value("free", if free.is_empty() { "none seen".to_owned() } else { list(free) });
+    if !finding.variant.is_empty() {
+        return finding;
+    }
+    // That the functions of the card itself are together explains no stranger.
+    let own = |cause: &&Cause| matches!(cause, Cause::Slot(first, _) if wanted.iter().any(|w| w.same_slot(first)));
+    let (bridge, isolation, variant) = match story.causes.iter().find(|cause| !own(cause)) {
+        Some(Cause::Bridge(bridge, isolation)) => (bridge, isolation, "acs"),
+        Some(Cause::Slot(first, isolation)) => (first, isolation, "multifunction"),
+        None => return finding,
+    };
+    let off: Vec<&str> = match isolation {
+        Isolation::Off(bits) => bits.iter().map(|bit| bit.name).collect(),
+        _ => Vec::new(),
+    };
+    let variant = match isolation {
+        Isolation::Conventional => "conventional",
+        Isolation::Off(_) if variant == "acs" => "acs-off",
+        _ => variant,
+    };
+    finding.variant(variant).value("bridge", bridge).value("off", list(off))
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::checks::pages;
     use crate::checks::testing::{self as t, GPU};
     use crate::facts::Snapshot;
     use crate::host::Fact;
@@ -71,6 +106,31 @@ mod tests {
             t::shown(&t::only(&t::check_for(&snap, &[GPU, "0000:01:00.1"]), "group-shared")),
             ["error group-shared group 14"]
         );
+    }
+
+    #[test]
+    fn names_the_bridge_that_does_not_isolate_and_where_the_card_would_be_alone() {
+        let mut snap = t::healthy();
+        let mut disk = t::with_driver(t::function("0000:02:00.0", "144d:a808", 0x01_0802), "nvme");
+        disk.parent = Fact::Known(t::at("0000:00:1c.0"));
+        let mut port = t::root_port("0000:00:1c.0", "8086:7ab8");
+        port.acs = Fact::Absent;
+        let mut free = t::root_port("0000:00:1d.0", "8086:7ab0");
+        free.group = Fact::Known(30);
+        for part in [&mut disk, &mut port] {
+            part.group = Fact::Known(14);
+        }
+        for part in [disk, port, free] {
+            t::add(&mut snap, part);
+        }
+        for address in [GPU, "0000:01:00.1"] {
+            t::change(&mut snap, address, |f| f.parent = Fact::Known(t::at("0000:00:1c.0")));
+        }
+        let found = t::check_for(&snap, &[GPU, "0000:01:00.1"]);
+        let found = t::only(&found, "group-shared");
+        assert_eq!(t::shown(&found), ["error group-shared/acs group 14"]);
+        assert!(pages::message(found[0]).contains("0000:00:1c.0 does not isolate"), "{}", pages::message(found[0]));
+        assert!(pages::remedy(found[0]).contains("0000:00:1d.0"), "{}", pages::remedy(found[0]));
     }
 
     #[test]
