@@ -4,6 +4,7 @@
 
 mod installed;
 
+use super::system::not_running;
 use super::{Needs, TextFile};
 use crate::host::{Digest, Fact, Host, Why};
 use crate::parse::modlist;
@@ -108,9 +109,9 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Kernel {
         false => Fact::Known(text),
     });
     // A mounted disk runs no kernel: what a kernel would say is not known, rather than absent.
-    let runs = !release.is_absent();
-    let release = if runs { release } else { Fact::Unknown(Why::NotRecorded) };
-    let cmdline = if runs { file(host, "/proc/cmdline") } else { Fact::Unknown(Why::NotRecorded) };
+    let cmdline = file(host, "/proc/cmdline");
+    let runs = !release.is_absent() || !cmdline.is_absent();
+    let (release, cmdline) = (not_running(release), not_running(cmdline));
     let mut kernel = Kernel { release, cmdline, ..Kernel::default() };
     if !needs.kernel {
         return kernel;

@@ -131,7 +131,7 @@ pub fn collect(host: &dyn Host) -> System {
 }
 
 /// A file that every running kernel has: without it this is no running system (a mounted disk), and nothing is known.
-fn not_running<T>(file: Fact<T>) -> Fact<T> {
+pub(super) fn not_running<T>(file: Fact<T>) -> Fact<T> {
     match file {
         Fact::Absent => Fact::Unknown(Why::NotRecorded),
         other => other,

@@ -145,7 +145,7 @@ pub fn collect(host: &dyn Host, pci: &Pci, hypervisor: &Hypervisor) -> Usage {
     virtual_use::parts(&mut finder);
     display::collect(&mut finder);
     let mut usage = finder.usage;
-    usage.uses.sort_by(|a, b| (a.address, a.kind).cmp(&(b.address, b.kind)));
+    usage.uses.sort_by_key(|found| (found.address, found.kind));
     usage
 }
 

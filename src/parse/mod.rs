@@ -30,3 +30,6 @@ pub mod shell_vars;
 pub mod sysfs;
 pub mod version;
 pub mod vfio_ids;
+
+#[cfg(test)]
+mod never_panics;

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn proxmox_and_plain() {
         let qemu = parse(
-            "/usr/bin/kvm\0-id\0105\0-name\0win11,debug-threads=on\0-device\0vfio-pci,host=0000:01:00.0,id=hostpci0.0,romfile=a,,b.rom\0\
+            "/usr/bin/kvm\0-id\x00105\0-name\0win11,debug-threads=on\0-device\0vfio-pci,host=0000:01:00.0,id=hostpci0.0,romfile=a,,b.rom\0\
              -device\0virtio-net-pci,netdev=n\0--device\0driver=vfio-pci,sysfsdev=/sys/bus/pci/devices/0000:02:00.0\0-device\0",
         );
         assert_eq!((qemu.name.as_str(), qemu.id.as_deref(), qemu.libvirt), ("win11", Some("105"), false));

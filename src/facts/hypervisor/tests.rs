@@ -151,7 +151,7 @@ fn proxmox_vms_and_containers() {
         .add_file("/etc/pve/nodes/pve/lxc/202.conf", "hostname: plain\n")
         .add_file("/run/qemu-server/105.pid", "900\n")
         .add_file("/run/qemu-server/106.pid", "901\n");
-    process(&mut host, 900, "kvm", "/usr/bin/kvm\0-id\0105\0-name\0win\0-device\0vfio-pci,host=0000:01:00.1\0");
+    process(&mut host, 900, "kvm", "/usr/bin/kvm\0-id\x00105\0-name\0win\0-device\0vfio-pci,host=0000:01:00.1\0");
     let found = collect(&host.build());
     assert_eq!(found.kinds, [(HypervisorKind::Proxmox, Some("8.2.4".into()))]);
     assert_eq!(asked(&found.vms[0]), ["0000:01:00"], "the process asks for no more than the configuration");
