@@ -1,0 +1,80 @@
+//! One boot: QEMU is started, watched until it ends or its time is over, and ended by its own process id.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cells::Cell;
+use crate::machine;
+
+/// A boot that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(420);
+/// How often the machine and its share are looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Boots `cell` from the files in `folder` and waits until the machine is off.
+///
+/// `look` is called at every tick with the time since the start.
+pub fn boot(cell: &Cell, folder: &Path, mut look: impl FnMut(Duration)) -> Result<(), String> {
+    let started = Instant::now();
+    let serial = folder.join("serial.log");
+    let errors = fs::File::create(folder.join("qemu.log")).map_err(|e| e.to_string())?;
+    let mut qemu = machine::command(cell, &folder.join("disk.img"), &folder.join("share"), &serial)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .map_err(|e| format!("setpriv qemu-system-x86_64: {e}"))?;
+    let ended = limited(&mut qemu, LIMIT, || look(started.elapsed()));
+    let said = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
+    match ended {
+        Some(true) => Ok(()),
+        Some(false) => Err(format!("QEMU failed: {}\n{}", said.trim(), tail(&serial, 20))),
+        None => Err(format!("not finished in {} s\n{}", LIMIT.as_secs(), tail(&serial, 20))),
+    }
+}
+
+/// Runs a command of the host with a time limit; gives its exit code and what it wrote to stdout.
+pub fn output(command: &mut Command, scratch: &Path) -> Result<(i32, String), String> {
+    let file = fs::File::create(scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|e| format!("{command:?}: {e}"))?;
+    if limited(&mut child, Duration::from_secs(60), || ()).is_none() {
+        return Err(format!("{command:?}: not finished in 60 s"));
+    }
+    let code = child.wait().map_err(|e| e.to_string())?.code().unwrap_or(-1);
+    let text = fs::read_to_string(scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+    Ok((code, text))
+}
+
+/// Waits for a child; none when its time was over and it was killed.
+fn limited(child: &mut Child, limit: Duration, mut look: impl FnMut()) -> Option<bool> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status.success()),
+            Ok(None) if started.elapsed() < limit => {
+                look();
+                std::thread::sleep(TICK);
+            }
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+/// The last lines of a console's log, without what terminals understand and people don't.
+pub fn tail(file: &Path, lines: usize) -> String {
+    let bytes = fs::read(file).unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

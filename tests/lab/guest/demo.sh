@@ -1,0 +1,19 @@
+#!/bin/sh
+# Runs inside the demonstration's host: each command with its answer, one file per command.
+cp /lab/vfioneer /usr/local/bin/vfioneer
+udevadm settle --timeout=120
+number=0
+show() {
+    number=$((number + 1))
+    file=/lab/out/$number
+    { echo "# $*"; "$@" 2>&1; } >"$file.part"
+    mv "$file.part" "$file.answer"
+}
+export COLUMNS=80
+# shellcheck disable=SC2046 # the words are options
+set -- $(cat /lab/options)
+show vfioneer "$@"
+show vfioneer "$@" list
+show vfioneer "$@" check
+show vfioneer "$@" explain group-shared
+echo 'end 0' >/lab/out/status

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Runs inside a lab host, from the share: what the program says, and what it is compared with.
+out=/lab/out
+program=/usr/local/bin/vfioneer
+
+step() {
+    name=$1
+    shift
+    echo "step $name"
+    "$@" >"$out/$name" 2>"$out/$name.err"
+    echo "$name $?" >>"$out/status"
+}
+
+# The same binary where nothing else is: no libc, no shell, no /etc.
+bare() {
+    mkdir -p /tmp/bare/proc /tmp/bare/sys
+    cp "$program" /tmp/bare/vfioneer
+    mount --bind /proc /tmp/bare/proc
+    mount --bind /sys /tmp/bare/sys
+    chroot /tmp/bare /vfioneer --version
+}
+
+cp /lab/vfioneer "$program"
+udevadm settle --timeout=120
+step sysfs.txt sh /lab/dump.sh
+step lspci.txt lspci -Dnnkmmv
+step list.json "$program" list --all --json
+step check.json "$program" check --json
+step capture "$program" capture "$out/host.tar.zst"
+step bare bare
+dmesg >"$out/dmesg"
+echo 'end 0' >>"$out/status"

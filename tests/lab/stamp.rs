@@ -1,0 +1,30 @@
+//! What passed already: a stamp per cell, named by everything that its result depends on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::cells::Cell;
+
+/// What all cells of this run have in common: the program, this runner and what is put on the share.
+pub fn common(binary: &Path) -> Result<String, String> {
+    let runner = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut hash = Sha256::new();
+    for file in [binary.to_owned(), runner, guest("run.sh"), guest("dump.sh")] {
+        hash.update(fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The stamp's file for one cell.
+pub fn file(folder: &Path, common: &str, cell: &Cell, image: &Path) -> PathBuf {
+    let hash = Sha256::digest(format!("{common} {cell:?} {}", image.display()));
+    let key: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    folder.join("passed").join(format!("{}-{key}", cell.name()))
+}
+
+/// A file of the share that all cells get.
+pub fn guest(name: &str) -> PathBuf {
+    crate::disk::lab().join("guest").join(name)
+}
