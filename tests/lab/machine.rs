@@ -65,8 +65,7 @@ fn arguments(cell: &Cell, disk: &Path, share: &Path, serial: &Path) -> Vec<Strin
     }
     lines.extend([
         "-device pcie-root-port,id=port3,addr=06.0,chassis=3".to_owned(),
-        "-drive if=none,id=spare,format=raw,file.driver=null-co,file.size=64M".to_owned(),
-        format!("-device nvme,bus=port3,drive=spare,serial={NVME_SERIAL}"),
+        third_device(cell.vendor),
         "-device qemu-xhci,addr=07.0 -device usb-kbd".to_owned(),
     ]);
     if cell.state == State::IdenticalGpus {
@@ -77,6 +76,17 @@ fn arguments(cell: &Cell, disk: &Path, share: &Path, serial: &Path) -> Vec<Strin
         lines.push("-netdev user,id=net4 -device igb,bus=port4,netdev=net4".to_owned());
     }
     lines
+}
+
+/// QEMU 7.2's NVMe controller does not answer behind an emulated AMD IOMMU; its virtio devices do.
+fn third_device(vendor: Vendor) -> String {
+    match vendor {
+        Vendor::Intel => format!(
+            "-drive if=none,id=spare,format=raw,file.driver=null-co,file.size=64M \
+             -device nvme,bus=port3,drive=spare,serial={NVME_SERIAL}"
+        ),
+        Vendor::Amd => "-netdev user,id=net3 -device virtio-net-pci,bus=port3,netdev=net3".to_owned(),
+    }
 }
 
 /// Whether this QEMU has the device.

@@ -1,0 +1,52 @@
+# Everything starts here: `make demo`, `make test`. On Debian and Ubuntu missing packages are installed.
+
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+DIST := target/$(TARGET)/dist/vfioneer
+LAB_RUN = LAB_BINARY=$(CURDIR)/$(DIST) cargo test -q --test lab
+
+.PHONY: setup build dist demo test unit lab lab-subset lab-captures check bench clean-lab
+
+build:
+	cargo build
+
+# Packages that the tests need.
+setup:
+	@tests/lab/setup.sh
+
+# The static binary that is handed out: $(DIST)
+dist:
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --target $(TARGET) --bin vfioneer
+
+# The main job on an emulated host with an IOMMU and a spare GPU.
+demo: setup dist
+	@LAB=demo $(LAB_RUN)
+
+# All tests, with a representative part of the lab.
+test: setup dist unit lab-subset
+
+unit:
+	cargo test
+
+lab-subset: setup dist
+	@LAB=subset $(LAB_RUN)
+
+# Every cell; goes on where it was interrupted. One cell: make lab LAB=debian13-intel-good
+lab: setup dist
+	@LAB=$(or $(LAB),all) $(LAB_RUN)
+
+# Captures of the healthy hosts, for tests/hosts.
+lab-captures: setup dist
+	@LAB=-good $(LAB_RUN)
+	mkdir -p tests/hosts/captures
+	for host in .lab/cells/*-good; do cp $$host/share/out/host.tar.zst tests/hosts/captures/lab-$${host##*/}.tar.zst; done
+
+check:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+bench:
+	cargo run --release --example bench
+
+# What cells left behind; the images in the cache stay.
+clean-lab:
+	rm -rf .lab
