@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cells::{Cell, State};
+use crate::cells::{Cell, State, Vendor};
 use crate::recorded::{self, Pseudonyms};
 use crate::{disk, findings, guest, listing, machine, stamp};
 
@@ -94,7 +94,8 @@ fn as_asked(cell: &Cell, sysfs: &listing::Sysfs, dmesg: &str) -> Option<String> 
         State::OffInFirmware | State::OffInKernel => groups == 0,
         State::NoRemapping => groups > 0 && !remapping,
         State::NativeDriver => groups > 0 && driver.is_some_and(|driver| driver == "e1000e"),
-        _ => groups == sysfs.len() && remapping,
+        // An AMD IOMMU is a PCI function itself, and in no group.
+        _ => groups + usize::from(cell.vendor == Vendor::Amd) == sysfs.len() && remapping,
     };
     (!right).then(|| format!("the host is not in its state: {groups} functions in groups, remapping {remapping}"))
 }

@@ -80,7 +80,7 @@ impl Cell {
 
     /// The findings of this cell.
     pub fn expected(&self) -> Expected {
-        let (must, mut may): (Vec<Wanted>, Vec<&str>) = match self.state {
+        let (mut must, mut may): (Vec<Wanted>, Vec<&str>) = match self.state {
             State::Good => (vec![], vec![]),
             State::OffInFirmware => (vec![("iommu-off-in-firmware", None)], vec!["no-iommu-group"]),
             State::OffInKernel => {
@@ -94,8 +94,9 @@ impl Cell {
             }
         };
         if self.vendor == Vendor::Intel {
-            // An emulated Intel processor has no VMX, whatever the state.
-            may.extend(["virtualization-off", "kvm-unusable"]);
+            // QEMU emulates no VMX: these hosts have none, whatever their state.
+            must.push(("virtualization-off", None));
+            may.push("kvm-unusable");
         }
         Expected { must, may }
     }

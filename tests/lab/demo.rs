@@ -10,12 +10,12 @@ use crate::{cell, disk, guest};
 
 /// Boots the host and prints each of its answers as soon as it is there.
 pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
-    let host = Cell { debian: 13, vendor: Vendor::Intel, state: State::Good };
+    let host = Cell { debian: 13, vendor: Vendor::Amd, state: State::Good };
     let image = disk::image(host.suite())?;
     let folder = folder.join("demo");
     let out = folder.join("share/out");
     let terminal = std::io::stdout().is_terminal();
-    println!("Booting an emulated PC (Debian {}, VT-d on, a spare GPU) in QEMU; no hardware is needed.", host.debian);
+    println!("Booting an emulated PC (Debian {}, IOMMU on, a spare GPU) in QEMU; no hardware is needed.", host.debian);
     let mut shown = 0;
     let mut said = Instant::now();
     let mut look = |elapsed: Duration| {

@@ -1,0 +1,158 @@
+//! The lab's comparisons, tried on samples: an honest answer passes, and each kind of lie is caught.
+#![allow(dead_code, missing_docs, clippy::disallowed_methods)]
+
+#[path = "lab/cells.rs"]
+mod cells;
+#[path = "lab/findings.rs"]
+mod findings;
+#[path = "lab/listing.rs"]
+mod listing;
+#[path = "lab/recorded.rs"]
+mod recorded;
+
+use cells::{Cell, State, Vendor};
+use recorded::Pseudonyms;
+use serde_json::{Value, json};
+
+const SYSFS: &str = "0000:00:04.0 vendor 0x1b36
+0000:00:04.0 device 0x000c
+0000:00:04.0 subsystem_vendor 0x0000
+0000:00:04.0 subsystem_device 0x0000
+0000:00:04.0 class 0x060400
+0000:00:04.0 numa_node -1
+0000:00:04.0 driver pcieport
+0000:00:04.0 iommu_group 3
+0000:00:04.0 parent pci0000:00
+0000:01:00.0 vendor 0x8086
+0000:01:00.0 device 0x10d3
+0000:01:00.0 subsystem_vendor 0x8086
+0000:01:00.0 subsystem_device 0x0000
+0000:01:00.0 class 0x020000
+0000:01:00.0 numa_node 0
+0000:01:00.0 reset_method flr bus
+0000:01:00.0 iommu_group 9
+0000:01:00.0 parent 0000:00:04.0
+";
+
+const LSPCI: &str = "Slot:\t0000:00:04.0
+Class:\tPCI bridge [0604]
+Vendor:\tRed Hat, Inc. [1b36]
+Device:\tQEMU PCIe Root port [000c]
+Driver:\tpcieport
+IOMMUGroup:\t3
+
+Slot:\t0000:01:00.0
+Class:\tEthernet controller [0200]
+Vendor:\tIntel Corporation [8086]
+Device:\tDevice [10d3]
+SVendor:\tIntel Corporation [8086]
+SDevice:\tDevice [0000]
+ProgIf:\t00
+Module:\te1000e
+NUMANode:\t0
+IOMMUGroup:\t9
+
+";
+
+fn honest() -> Value {
+    json!({"schema": "vfioneer/list/1", "host": {}, "devices": [
+        {"address": "0000:00:04.0", "vendor_id": "1b36", "device_id": "000c", "subsystem_vendor_id": null,
+         "subsystem_device_id": null, "class": "060400", "vendor": "Red Hat, Inc.", "name": "QEMU PCIe Root port",
+         "driver": "pcieport", "iommu_group": 3, "numa_node": null, "boot_display": null, "reset_methods": [],
+         "parent": null},
+        {"address": "0000:01:00.0", "vendor_id": "8086", "device_id": "10d3", "subsystem_vendor_id": "8086",
+         "subsystem_device_id": "0000", "class": "020000", "vendor": "Intel Corporation", "name": "82574L",
+         "driver": null, "iommu_group": 9, "numa_node": 0, "boot_display": null, "reset_methods": ["flr", "bus"],
+         "parent": "0000:00:04.0"}]})
+}
+
+fn listing_problems(list: &Value) -> Vec<String> {
+    listing::compare(list, &listing::parse_lspci(LSPCI), &listing::parse_sysfs(SYSFS))
+}
+
+#[test]
+fn honest_list_passes() {
+    assert_eq!(listing_problems(&honest()), Vec::<String>::new());
+}
+
+#[test]
+fn every_wrong_field_of_a_list_is_caught() {
+    let lies = [
+        ("vendor_id", json!("8087")),
+        ("device_id", json!("10d4")),
+        ("subsystem_vendor_id", json!(null)),
+        ("subsystem_device_id", json!("0001")),
+        ("class", json!("020001")),
+        ("vendor", json!("Intel")),
+        ("driver", json!("vfio-pci")),
+        ("iommu_group", json!(null)),
+        ("numa_node", json!(null)),
+        ("boot_display", json!(true)),
+        ("reset_methods", json!(["bus", "flr"])),
+        ("parent", json!(null)),
+    ];
+    for (key, lie) in lies {
+        let mut list = honest();
+        list["devices"][1][key] = lie;
+        assert!(!listing_problems(&list).is_empty(), "{key}");
+    }
+    let mut list = honest();
+    list["devices"].as_array_mut().unwrap().pop();
+    assert!(!listing_problems(&list).is_empty(), "a function is missing");
+}
+
+fn check(id: &str, severity: &str, subject: &str) -> Value {
+    json!({"schema": "vfioneer/check/1", "verdict": "fixable", "findings": [{"id": id, "severity": severity,
+        "subject": subject, "message": "m", "evidence": [{"source": "/proc/cmdline", "line": 1, "text": "t"}],
+        "fix": {"kind": "plan", "text": "f"}}]})
+}
+
+#[test]
+fn findings_must_fit_the_state() {
+    let expected = |state| Cell { debian: 13, vendor: Vendor::Amd, state }.expected();
+    let off = check("iommu-off-in-kernel", "error", "host");
+    assert_eq!(findings::compare(&off, 1, &expected(State::OffInKernel)), Vec::<String>::new());
+    assert!(!findings::compare(&off, 0, &expected(State::OffInKernel)).is_empty(), "exit code");
+    assert!(!findings::compare(&off, 1, &expected(State::Good)).is_empty(), "false accusation");
+    assert!(!findings::compare(&off, 1, &expected(State::OffInFirmware)).is_empty(), "missing");
+    let won = check("native-driver-won", "warning", "0000:02:00.0");
+    assert!(!findings::compare(&won, 0, &expected(State::NativeDriver)).is_empty(), "another device");
+    let noise = check("cmdline-word-without-effect", "info", "host");
+    assert_eq!(findings::compare(&noise, 0, &expected(State::Good)), Vec::<String>::new());
+    let mut bare = check("group-shared", "warning", cells::SHARED_GPU);
+    bare["findings"][0]["evidence"] = json!([]);
+    assert!(!findings::compare(&bare, 0, &expected(State::SharedGroup)).is_empty(), "no evidence");
+}
+
+#[test]
+fn a_recording_may_differ_by_stable_pseudonyms_only() {
+    let live = json!({"host": "labhost", "text": "eth0 of labhost"});
+    let differ = |recorded: Value| Pseudonyms::default().compare(&live, &recorded, &["labhost"]).len();
+    assert_eq!(differ(json!({"host": "host-1", "text": "eth0 of host-1"})), 0);
+    assert_eq!(differ(json!({"host": "host-1", "text": "eth0 of host-2"})), 1, "not stable");
+    assert_eq!(differ(json!({"host": "host-1", "text": "eth1 of host-1"})), 1, "nothing secret");
+    assert_eq!(differ(json!({"host": "host-1"})), 1, "a key is missing");
+}
+
+#[test]
+fn a_capture_that_leaks_is_caught() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("host.tar.zst");
+    let mut tar = tar::Builder::new(zstd::Encoder::new(std::fs::File::create(&file).unwrap(), 1).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(12);
+    header.set_cksum();
+    tar.append_data(&mut header, "etc/hosts", &b"127 LabHost\n"[..]).unwrap();
+    tar.into_inner().unwrap().finish().unwrap();
+    assert_eq!(recorded::leaks(&file, &["labhost", "other"]).unwrap(), ["capture: etc/hosts holds labhost"]);
+}
+
+#[test]
+fn the_subset_has_every_release_vendor_and_most_states() {
+    let subset = cells::select("subset");
+    for part in ["debian12", "debian13", "intel", "amd"] {
+        assert!(subset.iter().any(|cell| cell.name().contains(part)), "{part}");
+    }
+    assert_eq!(subset.len(), 7);
+    assert_eq!(cells::select("all").len(), 28);
+}
