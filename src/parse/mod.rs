@@ -27,6 +27,7 @@ pub mod qemu_args;
 pub mod route;
 pub mod shell;
 pub mod shell_vars;
+pub mod scrub;
 pub mod sysfs;
 pub mod version;
 pub mod vfio_ids;
