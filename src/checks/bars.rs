@@ -55,17 +55,17 @@ fn resizable(function: &Function) -> Option<Finding> {
         // Bit n stands for 2^n MiB (sysfs `resourceN_resize`, Documentation/ABI/testing/sysfs-bus-pci).
         let most = 1u64.checked_shl(can.sizes.checked_ilog2()? + 20)?;
         let now = bars.iter().find(|bar| bar.index == can.index)?.size;
-        (now > 0 && most > now).then_some((can.index, now, most))
+        (now > 0 && most > now).then_some((can, now, most))
     });
-    let (index, now, most) = larger?;
+    let (can, now, most) = larger?;
     Some(
         Finding::new("bar-resizable", Severity::Info, Subject::Function(function.address))
             .value("device", function.name())
             .value("address", function.address)
-            .value("bar", index)
+            .value("bar", can.index)
             .value("now", size(now))
             .value("most", size(most))
-            .evidence(function.evidence(&format!("resource{index}_resize"), size(most))),
+            .evidence(function.evidence(&format!("resource{}_resize", can.index), format!("{:016x}", can.sizes))),
     )
 }
 

@@ -1,7 +1,7 @@
 //! Another device has the same ids: whatever goes by ids cannot tell them apart.
 
-use super::device::{is_accelerator, is_endpoint, is_virtual_function, list};
-use super::intent::Interest;
+use super::device::{is_accelerator, is_endpoint, is_virtual_function, list, stands_aside};
+use super::intent::{Claim, Interest, claims};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::pci::{Function, Ids};
 use std::collections::BTreeMap;
@@ -18,16 +18,24 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             by_ids.entry(*ids).or_default().push(function);
         }
     }
-    by_ids.into_iter().filter_map(|(ids, twins)| judge(ctx, ids, &twins)).collect()
+    let claims = claims(ctx.snap);
+    by_ids.into_iter().filter_map(|(ids, twins)| judge(ctx, &claims, ids, &twins)).collect()
 }
 
-fn judge(ctx: &Ctx<'_>, ids: Ids, twins: &[&Function]) -> Option<Finding> {
+fn judge(ctx: &Ctx<'_>, claims: &[Claim], ids: Ids, twins: &[&Function]) -> Option<Finding> {
     let first = twins.first()?;
     // Ports of one network card are twins by design, and nobody is surprised.
     if twins.iter().all(|f| f.address.same_slot(&first.address)) {
         return None;
     }
-    let asked = |f: &&&Function| ctx.interest(&f.address) >= Interest::Configured;
+    // Ids that somebody gave to vfio-pci ask for all twins alike: one that the host drives is one that it keeps.
+    let driven = |f: &Function| {
+        ctx.interest(&f.address) == Interest::Configured
+            && stands_aside(f) == Some(false)
+            && f.driver_override.known().is_none()
+            && claims.iter().any(|claim| claim.takes(f) == Some(true))
+    };
+    let asked = |f: &&&Function| ctx.interest(&f.address) >= Interest::Configured && !driven(f);
     let wanted: Vec<&&Function> = twins.iter().filter(asked).collect();
     let kept: Vec<&&Function> = twins.iter().filter(|f| !asked(f)).collect();
     let subject = match (wanted.first(), kept.is_empty()) {
@@ -91,6 +99,9 @@ mod tests {
         t::change(&mut snap, GPU, |f| f.subsystem = Fact::Known(Ids { vendor: 0x1458, device: 0x40be }));
         assert_eq!(found(&snap, &["0000:02:00.0"]), ["info identical-devices/subsystem 0000:02:00.0"]);
         assert!(found(&snap, &[GPU, "0000:02:00.0"]).is_empty(), "all of them are wanted");
+        let mut by_ids = t::passthrough();
+        t::add(&mut by_ids, t::with_driver(t::function("0000:02:00.0", "10de:2684", 0x03_0000), "nouveau"));
+        assert_eq!(found(&by_ids, &[]), ["info identical-devices/wanted 0000:01:00.0"]);
     }
 
     #[test]

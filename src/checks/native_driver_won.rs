@@ -1,6 +1,7 @@
 //! The configuration asks vfio-pci to take a function, and another driver has it.
 
-use super::intent::{Claim, claims};
+use super::device::stands_aside;
+use super::intent::{Claim, Interest, claims};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::Evidence;
 use crate::facts::pci::{Function, is_vfio_driver};
@@ -17,7 +18,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             continue;
         }
         let asked: Vec<Evidence> = asked_by(function, &claims);
-        if asked.is_empty() {
+        if asked.is_empty() || is_the_hosts_twin(ctx, function) {
             continue;
         }
         let mut finding = Finding::new("native-driver-won", Severity::Error, Subject::Function(function.address))
@@ -42,6 +43,23 @@ fn asked_by(function: &Function, claims: &[Claim]) -> Vec<Evidence> {
     }
     asked.extend(claims.iter().filter(|claim| claim.takes(function) == Some(true)).map(|claim| claim.evidence.clone()));
     asked
+}
+
+/// The host uses this card, and another one with the same ids is not driven by the host: the ids mean that one, and
+/// that they reach too far is another finding.
+fn is_the_hosts_twin(ctx: &Ctx<'_>, function: &Function) -> bool {
+    let pci = &ctx.snap.pci;
+    if function.driver_override.known().is_some() || ctx.interest(&function.address) == Interest::Goal {
+        return false;
+    }
+    let used = pci.slot(&function.address).any(|f| ctx.snap.usage.of(&f.address).next().is_some());
+    let twin = |f: &Function| {
+        !f.address.same_slot(&function.address)
+            && f.ids.known().is_some()
+            && f.ids == function.ids
+            && stands_aside(f) == Some(true)
+    };
+    used && pci.functions.iter().any(twin)
 }
 
 /// The likely reason, as a variant of the page.
@@ -73,7 +91,8 @@ fn reason(ctx: &Ctx<'_>, driver: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use crate::checks::testing::{self as t, GPU};
-    use crate::facts::Snapshot;
+    use crate::facts::usage::{Use, UseKind};
+    use crate::facts::{Evidence, Snapshot};
     use crate::host::Fact;
 
     fn found(snap: &Snapshot) -> Vec<String> {
@@ -95,6 +114,17 @@ mod tests {
         assert_eq!(found(&snap), ["error native-driver-won/early 0000:01:00.0"]);
         t::change(&mut snap, GPU, |f| f.driver = Fact::Known("simpledrm".into()));
         assert_eq!(found(&snap), ["error native-driver-won/builtin 0000:01:00.0"]);
+    }
+
+    #[test]
+    fn the_twin_that_the_host_shows_on_is_not_the_one_that_was_meant() {
+        let mut snap = t::passthrough();
+        t::add(&mut snap, t::with_driver(t::function("0000:02:00.0", "10de:2684", 0x03_0000), "nouveau"));
+        assert_eq!(found(&snap), ["error native-driver-won/not-loaded 0000:02:00.0"]);
+        let evidence = Evidence::new("/sys/class/drm/card1-DP-1/enabled", "enabled");
+        let used = Use { address: t::at("0000:02:00.0"), kind: UseKind::Display, by: "card1-DP-1".into(), evidence };
+        snap.usage.uses.push(used);
+        assert!(found(&snap).is_empty());
     }
 
     #[test]

@@ -28,9 +28,7 @@ pub fn text(style: &Style, snap: &Snapshot, group: u32) -> String {
         for bridge in &story.bridges {
             text.push_str(&bridge_line(style, &short, bridge));
         }
-        text.push_str(
-            &style.faint("  + on, - off, . not there (counts as on). Needed: SV, RR, CR, UF\n"),
-        );
+        text.push_str(&style.faint("  + on, - off, . not there (counts as on). Needed: SV, RR, CR, UF\n"));
     }
     if story.members.len() > 1 {
         text.push_str(&format!("\n{}\n", style.strong("What joins it")));
