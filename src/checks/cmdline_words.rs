@@ -33,17 +33,24 @@ struct Row {
 
 #[derive(Deserialize)]
 struct Table {
+    passthrough: Vec<String>,
     word: Vec<Row>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let table = toml::from_str::<Table>(include_str!("../../data/cmdline_words.toml"));
+    table.unwrap_or(Table { passthrough: Vec::new(), word: Vec::new() })
+});
+
+/// True if a parameter (with `_` for `-`) has to do with passthrough.
+pub(super) fn is_about_passthrough(name: &str) -> bool {
+    TABLE.passthrough.iter().any(|beginning| name.starts_with(beginning))
 }
 
 struct Compiled {
     row: &'static Row,
     value: Option<Regex>,
 }
-
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    toml::from_str::<Table>(include_str!("../../data/cmdline_words.toml")).map(|table| table.word).unwrap_or_default()
-});
 
 static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
     let compile = |row: &'static Row| {
@@ -53,7 +60,7 @@ static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
         };
         Some(Compiled { row, value })
     };
-    ROWS.iter().filter_map(compile).collect()
+    TABLE.word.iter().filter_map(compile).collect()
 });
 
 /// The ids that rows may name.
@@ -241,7 +248,7 @@ mod tests {
     fn the_table_can_be_read() {
         let table = toml::from_str::<Table>(include_str!("../../data/cmdline_words.toml")).unwrap();
         assert_eq!(table.word.len(), COMPILED.len(), "a value is no regular expression");
-        let names: Vec<_> = ROWS.iter().map(|row| row.name.as_str()).collect();
+        let names: Vec<_> = TABLE.word.iter().map(|row| row.name.as_str()).collect();
         let mut sorted = names.clone();
         sorted.sort();
         // `kvm.a` and `kvm.i`, `modprobe.` and `module_` aside, the order is for people.
@@ -249,7 +256,7 @@ mod tests {
         let snap = healthy();
         let goal = crate::goal::Goal::default();
         let ctx = Ctx::new(&snap, &goal);
-        for row in ROWS.iter() {
+        for row in TABLE.word.iter() {
             assert!(!row.source.is_empty(), "{}", row.name);
             assert!(IDS.contains(&row.id.as_str()), "{}", row.id);
             assert!(["error", "warning", "info"].contains(&row.severity.as_str()), "{}", row.severity);

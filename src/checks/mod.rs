@@ -11,10 +11,14 @@ pub mod verdict;
 
 mod acs_override_on;
 mod blacklist_too_wide;
+mod cmdline_file;
+mod cmdline_not_in_effect;
 mod cmdline_words;
+mod config_line_duplicated;
 mod device;
 mod device_pages;
 mod early_load;
+mod grub_files;
 mod host_is_guest;
 mod ids;
 mod initramfs_stale;
@@ -195,6 +199,10 @@ pub const CHECKS: &[Check] = &[
     acs_override_on::CHECK,
     kernel_abilities::CHECK,
     cmdline_words::CHECK,
+    cmdline_not_in_effect::CHECK,
+    cmdline_file::CHECK,
+    grub_files::CHECK,
+    config_line_duplicated::CHECK,
     // Single devices.
     no_iommu_group::CHECK,
     group_not_viable::CHECK,
