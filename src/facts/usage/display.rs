@@ -22,16 +22,19 @@ const BMC: &[(u16, u16)] = &[
 ];
 
 pub(super) fn collect(finder: &mut Finder<'_>) {
+    framebuffer_console(finder);
     for card in finder.host.entries("/sys/class/drm").into_known().unwrap_or_default() {
         if card.strip_prefix("card").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())) {
-            let functions = finder.behind(&format!("/sys/class/drm/{card}"));
+            let mut functions = finder.behind(&format!("/sys/class/drm/{card}"));
+            // Who draws there says more than that something is drawn.
+            functions.retain(|a| !finder.usage.of(a).any(|found| found.kind == UseKind::Display));
             for connector in lit(finder, &card) {
                 let evidence = Evidence::new(format!("/sys/class/drm/{connector}/enabled"), "enabled");
-                finder.add(&functions, UseKind::Display, &connector, &evidence);
+                let name = connector.strip_prefix(&card).unwrap_or(&connector).trim_start_matches('-');
+                finder.add(&functions, UseKind::Display, &format!("display {name}"), &evidence);
             }
         }
     }
-    framebuffer_console(finder);
     finder.usage.consoles = consoles(finder);
     only_console(finder);
 }

@@ -218,9 +218,13 @@ fn the_only_console() {
     let mut host = Recorded::builder();
     screen(&mut host);
     let usage = of(&host.build(), vec![gpu()]);
-    assert_eq!(shown(&usage, UseKind::Display), ["0000:01:00.0 card0-HDMI-A-1", "0000:01:00.0 console"]);
+    assert_eq!(shown(&usage, UseKind::Display), ["0000:01:00.0 console"]);
     assert_eq!(shown(&usage, UseKind::OnlyConsole), ["0000:01:00.0 console"]);
     assert_eq!(usage.consoles, Fact::Known(vec![]));
+
+    screen(&mut host);
+    host.add_file("/sys/class/vtconsole/vtcon1/bind", "0\n");
+    assert_eq!(shown(&of(&host.build(), vec![gpu()]), UseKind::Display), ["0000:01:00.0 display HDMI-A-1"]);
 
     screen(&mut host);
     let bmc = Function {
