@@ -42,6 +42,52 @@ pub fn plain(line: &str) -> Cow<'_, str> {
     }
 }
 
+static PROMPT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?:\([A-Za-z0-9_. -]+\)[ ]?)?(?:\[?[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+[ :]?[^#$%>\n]{0,80}[#$%>]|[~/A-Za-z0-9_.-]{0,60}[$#%❯]|[❯➜]) +([^ \t#].*)$")
+        .ok()
+});
+
+/// The programs that people show with a prompt in front of them; a bare `# word` is a comment otherwise.
+const PROGRAMS: &[&str] = &[
+    "bat",
+    "cat",
+    "dmesg",
+    "dracut",
+    "echo",
+    "find",
+    "for",
+    "grep",
+    "head",
+    "journalctl",
+    "less",
+    "ls",
+    "lsmod",
+    "lspci",
+    "lsusb",
+    "modprobe",
+    "nano",
+    "pvesh",
+    "qm",
+    "readlink",
+    "sudo",
+    "tail",
+    "uname",
+    "update-grub",
+    "update-initramfs",
+    "vi",
+    "vim",
+    "virsh",
+];
+
+/// The command behind a prompt (`root@host:~# cat x`, `$ cat x`).
+pub(super) fn command(line: &str) -> Option<&str> {
+    let found = PROMPT.as_ref()?.captures(line.trim())?;
+    let command = found.get(1)?.as_str();
+    let named = line.contains('@') && found.get(0)?.as_str().split(['#', '$']).next()?.contains('@');
+    let program = command.split_whitespace().next()?;
+    (named || PROGRAMS.contains(&program)).then_some(command)
+}
+
 /// True if a line reads like a failure that has to do with passing devices to VMs.
 pub fn looks_like_error(line: &str) -> bool {
     let head: &str = line.char_indices().nth(2000).map_or(line, |(end, _)| line.get(..end).unwrap_or(line));
