@@ -120,7 +120,8 @@ pub fn with_driver(mut function: Function, driver: &str) -> Function {
 pub fn add(snap: &mut Snapshot, function: Function) {
     if let Some(group) = function.group.known() {
         let group = snap.iommu.groups.entry(*group).or_default();
-        *group = Group { domain_type: Fact::Known("DMA-FQ".into()), reserved: Fact::Known(Vec::new()) };
+        *group =
+            Group { domain_type: Fact::Known("DMA-FQ".into()), reserved: Fact::Known(Vec::new()), ..Group::default() };
     }
     snap.pci.functions.retain(|known| known.address != function.address);
     snap.pci.functions.push(function);

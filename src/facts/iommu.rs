@@ -50,6 +50,17 @@ pub struct Reserved {
     pub kind: String,
 }
 
+/// A member of a group of which a listing shows ids and name, not the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unaddressed {
+    /// Vendor and device id.
+    pub ids: super::pci::Ids,
+    /// As shown.
+    pub name: String,
+    /// Where.
+    pub evidence: super::Evidence,
+}
+
 /// One IOMMU group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
@@ -57,6 +68,8 @@ pub struct Group {
     pub domain_type: Fact<String>,
     /// Reserved regions.
     pub reserved: Fact<Vec<Reserved>>,
+    /// Members that a listing shows without their address; never on a host.
+    pub unaddressed: Vec<Unaddressed>,
 }
 
 /// The host's IOMMU.

@@ -22,6 +22,7 @@ const IDS: &[&str] = &[
     "address-moved",
     "boot-framebuffer-holds-bar",
     "bridge-window-too-small",
+    "cmdline-without-root",
     "cmdline-word-without-effect",
     "device-denylisted",
     "device-gone",
@@ -32,6 +33,7 @@ const IDS: &[&str] = &[
     "gpu-init-failed",
     "group-not-viable",
     "group-shared",
+    "grub-stub-overwritten",
     "hook-failed",
     "host-out-of-memory",
     "hugepages-short",
@@ -44,6 +46,7 @@ const IDS: &[&str] = &[
     "lockdown-active",
     "message-benign",
     "message-unknown",
+    "modprobe-line-ignored",
     "module-missing",
     "msix-layout-refused",
     "native-driver-won",
@@ -188,7 +191,7 @@ impl Reading<'_> {
     fn add(&mut self, at: usize, line: &str, found: &Match<'_>) {
         let row = &found.message.row;
         let benign = row.finding.is_none();
-        if !self.paste && (benign || row.generic || row.state && !self.facts_miss(found.message)) {
+        if !self.paste && (benign || row.generic) || row.state && !self.facts_miss(found.message) {
             return;
         }
         let id = row.finding.as_deref().unwrap_or("message-benign");

@@ -99,9 +99,6 @@ impl Table {
         let rows: Rows = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut messages = Vec::new();
         for row in rows.message {
-            if row.finding.as_deref().is_some_and(|id| !super::IDS.contains(&id)) {
-                continue;
-            }
             let severity = match row.severity.as_deref() {
                 Some("error") => Severity::Error,
                 Some("warning") => Severity::Warning,

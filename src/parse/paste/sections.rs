@@ -276,11 +276,16 @@ impl Sections {
                 || form == Some(hint.kind)
                 || text.starts_with('#')
                 || form.is_none() && list(hint.kind, text);
-            if goes_on && !text.starts_with("```") && !text.starts_with("[/") {
+            let other = hint.kind == FileKind::KernelCmdline && form.is_some_and(|form| form != hint.kind);
+            if goes_on && !other && !text.starts_with("```") && !text.starts_with("[/") {
                 let (kind, name, section) = (hint.kind, hint.name.clone(), hint.section);
                 let at = self.add(kind, Some(name), section, line, number);
                 if let Some(hint) = &mut self.hint {
                     hint.section = at;
+                }
+                // `/proc/cmdline` is one line; another kind of line after words for the kernel is another file.
+                if kind == FileKind::RunningCmdline {
+                    self.hint = None;
                 }
                 return true;
             }
