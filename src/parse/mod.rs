@@ -5,6 +5,7 @@ pub mod address;
 pub mod bls;
 pub mod cmdline;
 pub mod config_space;
+pub mod cpio;
 pub mod cpuinfo;
 pub mod efi;
 pub mod grub_cfg;
@@ -13,6 +14,7 @@ pub mod interrupts;
 pub mod kconfig;
 pub mod libvirt_xml;
 pub mod lines;
+pub mod lzma;
 pub mod modlist;
 pub mod modprobe;
 pub mod modules_alias;
@@ -29,8 +31,7 @@ pub mod scrub;
 pub mod shell;
 pub mod shell_vars;
 pub mod sysfs;
+pub mod unpack;
 pub mod version;
 pub mod vfio_ids;
-
-#[cfg(test)]
-mod never_panics;
+pub mod xz;
