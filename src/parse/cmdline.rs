@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn words_as_the_kernel_splits_them() {
-        let cases: &[(&str, &[(&str, Option<&str>)])] = &[
+        type Words<'a> = &'a [(&'a str, Option<&'a str>)];
+        let cases: &[(&str, Words<'_>)] = &[
             ("", &[]),
             ("  \n", &[]),
             ("quiet", &[("quiet", None)]),

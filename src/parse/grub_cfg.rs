@@ -158,10 +158,10 @@ fn command(words: &[Word], titles: &[(String, usize, Option<String>)], config: &
         config.blscfg = true;
     } else if is(&["configfile"]) {
         config.configfiles.extend(rest.first().map(plain));
-    } else if is(&["set"]) {
-        if let Some((variable, value)) = rest.first().map(plain).as_deref().and_then(|w| w.split_once('=')) {
-            config.variables.insert(variable.to_owned(), value.to_owned());
-        }
+    } else if is(&["set"])
+        && let Some((variable, value)) = rest.first().map(plain).as_deref().and_then(|w| w.split_once('='))
+    {
+        config.variables.insert(variable.to_owned(), value.to_owned());
     }
 }
 

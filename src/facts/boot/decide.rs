@@ -96,10 +96,9 @@ fn loader(running: &Running<'_>) -> Option<(Loader, Vec<Evidence>)> {
             ("grub", Loader::Grub),
         ];
         let by_path = known.iter().find(|(part, _)| path.contains(part)).map(|(_, loader)| *loader);
-        match (loader, by_path) {
-            (None | Some(Loader::Efi), Some(_)) => loader = by_path,
-            // The firmware started the kernel or a loader under a neutral name; the traces above stand.
-            _ => {}
+        // Where the firmware started a loader under a neutral name, the traces above stand.
+        if by_path.is_some() && matches!(loader, None | Some(Loader::Efi)) {
+            loader = by_path;
         }
         evidence.push(entry);
     }

@@ -2,12 +2,15 @@
 //!
 //! Goes in: a host. Comes out: an [`Initramfs`]. Images are read only if needed, as a stream, and nothing is built.
 
+mod content;
 mod generator;
+mod images;
+
+pub use content::{Content, Outdated};
 
 use super::kernel::Kernel;
-use super::{Evidence, Needs, TextFile};
+use super::{Evidence, Needs, TextFile, dropin, modules};
 use crate::host::{Fact, Host, Why};
-use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use generator::find as find_generator;
 
@@ -26,18 +29,6 @@ pub enum Generator {
     Booster,
     /// NixOS's own.
     NixOs,
-}
-
-/// What one image holds that matters here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Content {
-    /// Kernel modules in it, names with `_`.
-    pub modules: BTreeSet<String>,
-    /// Text of its modprobe.d files, module lists, command line pieces and scripts' order files, by path in the image.
-    pub files: BTreeMap<String, String>,
-    /// All paths of scripts and hooks in it.
-    pub scripts: Vec<String>,
 }
 
 /// One image.
@@ -70,8 +61,36 @@ pub struct Initramfs {
     pub unread: Vec<(String, Why)>,
 }
 
-/// Reads the generator's configuration, and the images if needed.
-pub fn collect(host: &dyn Host, _needs: Needs, _kernel: &Kernel) -> Initramfs {
-    let (generator, evidence) = find_generator(host);
-    Initramfs { generator, evidence, ..Initramfs::default() }
+impl Initramfs {
+    /// The images of one kernel.
+    pub fn of<'a>(&'a self, release: &'a str) -> impl Iterator<Item = &'a Image> {
+        self.images.iter().filter(move |image| image.release == release)
+    }
 }
+
+/// Reads the generator's configuration, and the images if needed.
+pub fn collect(host: &dyn Host, needs: Needs, kernel: &Kernel) -> Initramfs {
+    let (generator, evidence) = find_generator(host);
+    let mut found = Initramfs { generator, evidence, ..Initramfs::default() };
+    found.config = config(host, &mut found.unread);
+    images::collect(host, needs.images, kernel, &mut found);
+    found
+}
+
+/// The settings of every generator that has some on this host: those of one that builds nothing are worth showing, too.
+fn config(host: &dyn Host, unread: &mut Vec<(String, Why)>) -> Vec<TextFile> {
+    let mut paths = vec!["/etc/initramfs-tools/initramfs.conf".to_owned()];
+    let (more, missing) = dropin::files(host, &["/etc/initramfs-tools/conf.d"], "");
+    paths.extend(more);
+    unread.extend(missing);
+    paths.extend(modules::dracut_files(host, unread));
+    paths.extend(modules::mkinitcpio_files(host, unread));
+    let (presets, missing) = dropin::files(host, &["/etc/mkinitcpio.d"], ".preset");
+    paths.extend(presets);
+    unread.extend(missing);
+    paths.extend(["/etc/booster.yaml".to_owned(), "/etc/kernel/install.conf".to_owned()]);
+    dropin::read(host, &paths, unread)
+}
+
+#[cfg(test)]
+mod tests;
