@@ -12,7 +12,7 @@ pub(super) const CHECK: Check = Check { ids: &["group-shared"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let pci = &ctx.snap.pci;
-    let groups: BTreeSet<u32> = ctx.functions(Interest::Candidate).filter_map(|f| f.group.known().copied()).collect();
+    let groups: BTreeSet<u32> = ctx.snap.pci.functions.iter().filter_map(|f| f.group.known().copied()).collect();
     let topology = Topology::new(pci);
     let explained = |group| {
         let (finding, wanted) = judge(ctx, group, &pci.group(group).collect::<Vec<_>>())?;
@@ -23,7 +23,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
 
 fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<(Finding, Vec<Address>)> {
     let asked = |f: &&Function| ctx.interest(&f.address) >= Interest::Configured && is_endpoint(f) == Some(true);
-    let could = |f: &&Function| is_accelerator(f) && !is_console_only(f);
+    let could = |f: &&Function| is_accelerator(f) && !is_console_only(f) || is_nvswitch(f);
     let mut wanted: Vec<&Function> = members.iter().copied().filter(asked).collect();
     let somebody_asks = !wanted.is_empty();
     if !somebody_asks {
@@ -56,6 +56,11 @@ fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<(Finding, V
         finding = finding.evidence(function.evidence("iommu_group", group.to_string()));
     }
     Some((finding, wanted.iter().map(|f| f.address).collect()))
+}
+
+/// NVIDIA's NVSwitch: class 06 80, given away only together with its peers.
+fn is_nvswitch(function: &Function) -> bool {
+    function.base_class() == Some(0x0680) && function.ids.known().is_some_and(|ids| ids.vendor == 0x10de)
 }
 
 /// Adds which bridge joins the group, and where the card would be alone.
@@ -154,6 +159,17 @@ mod tests {
         assert!(t::only(&t::check(&snap), "group-shared").is_empty(), "all of it is asked for");
         t::add(&mut snap, other);
         assert_eq!(t::shown(&t::only(&t::check(&snap), "group-shared")), ["info group-shared/aside group 14"]);
+    }
+
+    #[test]
+    fn nvswitches_of_one_group_go_together() {
+        let mut snap = t::healthy();
+        for address in ["0000:05:00.0", "0000:06:00.0"] {
+            let mut switch = t::with_driver(t::function(address, "10de:22a3", 0x06_8000), "nvidia-nvswitch");
+            switch.group = Fact::Known(114);
+            t::add(&mut snap, switch);
+        }
+        assert_eq!(t::shown(&t::only(&t::check(&snap), "group-shared")), ["info group-shared group 114"]);
     }
 
     #[test]

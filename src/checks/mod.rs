@@ -234,14 +234,27 @@ pub const CHECKS: &[Check] = &[
     blacklist_too_wide::CHECK,
 ];
 
+/// Evidence of one finding, where several checks add to it.
+const MOST_EVIDENCE: usize = 12;
+
 /// Runs all checks: errors first, then warnings, then the rest; without duplicates.
 pub fn run(snap: &Snapshot, goal: &Goal) -> Vec<Finding> {
     let ctx = Ctx::new(snap, goal);
     let mut findings: Vec<Finding> = Vec::new();
     for check in CHECKS {
+        let before = findings.len();
         for finding in (check.run)(&ctx) {
             debug_assert!(check.ids.contains(&finding.id), "{} is not declared", finding.id);
-            if !findings.contains(&finding) {
+            // Another check has said the same of the same thing: what this one saw is more evidence for it.
+            let said = |known: &&mut Finding| known.id == finding.id && known.subject == finding.subject;
+            if let Some(known) = findings.iter_mut().take(before).find(said) {
+                known.severity = known.severity.min(finding.severity);
+                for evidence in finding.evidence {
+                    if known.evidence.len() < MOST_EVIDENCE && !known.evidence.contains(&evidence) {
+                        known.evidence.push(evidence);
+                    }
+                }
+            } else if !findings.contains(&finding) {
                 findings.push(finding);
             }
         }

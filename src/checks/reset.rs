@@ -35,6 +35,9 @@ fn missing(ctx: &Ctx<'_>, function: &Function) -> Option<Finding> {
     }
     // A card's sound function has no reset of its own as a rule: it goes with the card.
     let part = companions(&ctx.snap.pci, function).iter().any(|f| f.address < function.address);
+    if part && !function.on_vfio() && ctx.interest(&function.address) < Interest::Goal {
+        return None;
+    }
     Some(
         Finding::new(
             "reset-missing",
