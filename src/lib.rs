@@ -3,6 +3,8 @@
 //! Data flows one way, and the modules depend on each other only in this order
 //! (`tests/layering.rs` enforces it; ARCHITECTURE.md explains it):
 
+/// Records what the facts read of a host in a file, without what identifies it.
+pub mod capture;
 /// What stands in the way: `(&Snapshot, &Goal) -> Vec<Finding>`, and each finding's page of text.
 pub mod checks;
 /// One file per verb.

@@ -13,6 +13,7 @@ mod command;
 pub mod console;
 mod fact;
 mod kernel_log;
+pub mod output;
 mod recorded;
 mod recorder;
 pub mod recording;

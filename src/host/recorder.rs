@@ -6,7 +6,7 @@
 use super::recording::{Body, Entry, Recording};
 use super::{Digest, Fact, FileType, Host, Kind, Query, Stat, Why};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// As in the kernel.
 const LINKS: usize = super::beneath::LINKS;
@@ -19,12 +19,20 @@ pub struct Recorder<'a> {
     recording: RefCell<Recording>,
     /// Targets of the paths that are links, by real path.
     links: RefCell<HashMap<String, Option<String>>>,
+    /// Real path to the names by which it was asked for, where they differ.
+    asked: RefCell<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl<'a> Recorder<'a> {
     /// Starts with nothing remembered.
     pub fn new(host: &'a dyn Host) -> Self {
-        Recorder { host, recording: RefCell::default(), links: RefCell::default() }
+        Recorder { host, recording: RefCell::default(), links: RefCell::default(), asked: RefCell::default() }
+    }
+
+    /// What was answered so far, and by which other names paths were asked for.
+    pub fn finish(self) -> (Recording, BTreeMap<String, BTreeSet<String>>) {
+        let asked = self.asked.take();
+        (self.into_recording(), asked)
     }
 
     /// What was answered so far. An answer about something inside what is no directory (a file, a link that turns
@@ -79,7 +87,13 @@ impl<'a> Recorder<'a> {
                 _ => real = here,
             }
         }
-        if real.is_empty() { "/".to_owned() } else { real }
+        if real.is_empty() {
+            real.push('/');
+        }
+        if real != path {
+            self.asked.borrow_mut().entry(real.clone()).or_default().insert(path.to_owned());
+        }
+        real
     }
 
     fn target(&self, real: &str) -> Option<String> {

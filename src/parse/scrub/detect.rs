@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 /// By shape; the group's name says which kind. An order: the first that fits at a place is taken.
-const SHAPES: &str = r"(?P<uuid>[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})|(?P<mac>[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5,19}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5,7})|(?:enx|wlx|wwx)(?P<plainmac>[0-9a-f]{12})|(?P<machine>[0-9a-f]{32})|(?P<ip6>[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.[0-9]{1,3}){0,3})|(?P<ip4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})|/home/(?P<user>[A-Za-z_][A-Za-z0-9._-]*)|/(?:run/)?media/(?P<media>[A-Za-z_][A-Za-z0-9._-]*)/|/etc/pve/nodes/(?P<node>[A-Za-z0-9.-]+)|(?:\b(?:username|user|login)=)(?P<login>[A-Za-z_][A-Za-z0-9._-]*)|(?P<mail>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})";
+const SHAPES: &str = r"(?P<uuid>[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})|(?P<mac>[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5,19}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5,7})|(?:enx|wlx|wwx)(?P<plainmac>[0-9a-f]{12})|(?P<machine>[0-9a-f]{32})|(?P<ip6>[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.[0-9]{1,3}){0,3})|(?P<ip4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})|/home/(?P<user>[A-Za-z_][A-Za-z0-9._-]*)|/(?:run/)?media/(?P<media>[A-Za-z_][A-Za-z0-9._-]*)/|(?:\b(?:username|user|login)=)(?P<login>[A-Za-z_][A-Za-z0-9._-]*)|(?P<mail>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})";
 
 /// A kind by the name of its group.
 const GROUPS: &[(&str, Kind)] = &[
@@ -21,7 +21,6 @@ const GROUPS: &[(&str, Kind)] = &[
     ("ip4", Kind::Ip),
     ("user", Kind::User),
     ("media", Kind::User),
-    ("node", Kind::Host),
     ("login", Kind::User),
     ("mail", Kind::User),
 ];
@@ -81,7 +80,7 @@ fn fits(text: &str, name: &str, range: Range<usize>) -> bool {
     let word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     match name {
         "plainmac" => !word(after),
-        "user" | "media" | "node" | "login" => true,
+        "user" | "media" | "login" => true,
         "mail" => !word(before),
         "ip4" => {
             // 5.15.0.1-generic, v1.2.3.4 and 1.2.3.4.5 are versions.
@@ -129,7 +128,6 @@ pub(super) fn by_context(text: &str) -> Vec<(Kind, String)> {
             (Kind::Host, r"Hostname set to <([^>\n]+)>"),
             (Kind::Host, r" - nfs4? ([A-Za-z0-9.-]+):/"),
             (Kind::Host, r" - (?:cifs|smb3) //([A-Za-z0-9.-]+)/"),
-            (Kind::Host, r"/etc/pve/nodes/([A-Za-z0-9.-]{4,})"),
         ];
         contexts.into_iter().map(|(kind, pattern)| (kind, Regex::new(pattern).ok())).collect()
     });

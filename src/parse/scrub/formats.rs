@@ -157,7 +157,7 @@ impl Scrubber {
         let data = new.split_off(end);
         let units: Vec<u16> = data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
         match String::from_utf16(&units) {
-            Ok(text) if data.len() % 2 == 0 && text.chars().all(|c| !c.is_control() || c == '\0') => {
+            Ok(text) if data.len().is_multiple_of(2) && text.chars().all(|c| !c.is_control() || c == '\0') => {
                 new.extend(self.text(&text).encode_utf16().flat_map(u16::to_le_bytes));
             }
             _ => new.extend(data),
