@@ -6,6 +6,8 @@
 pub mod intent;
 pub mod pages;
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 pub mod testing;
 pub mod verdict;
 

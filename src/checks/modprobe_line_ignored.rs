@@ -51,8 +51,9 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     }
     for file in &snap.modules.files {
         let name = file.path.strip_prefix("/etc/modprobe.d/").unwrap_or_default();
+        // A README is no mistake: only what begins with a word of modprobe.d was meant for it.
         let mut lines = (1u32..).zip(file.text.lines());
-        let said = lines.find(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+        let said = lines.find(|(_, line)| line.split_whitespace().next().is_some_and(|word| KNOWN.contains(&word)));
         if let Some((number, line)) = said.filter(|_| !name.is_empty() && !name.contains(['.', '/'])) {
             let evidence = Evidence::at(file.path.clone(), number, line.trim());
             findings.push(Made::new(Severity::Warning, "no-conf-suffix").finish(&evidence));

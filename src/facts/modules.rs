@@ -70,8 +70,8 @@ pub struct LoadEntry {
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Modules {
-    /// Every file read: modprobe.d in order of effect, /etc/modules, modules-load.d, initramfs lists, and driverctl's
-    /// files (one per device, holding a driver's name).
+    /// Every file read: modprobe.d in order of effect, /etc/modules, modules-load.d, initramfs lists, driverctl's
+    /// files (one per device, holding a driver's name), and files of `/etc/modprobe.d` whose name has no ending.
     pub files: Vec<TextFile>,
     /// modprobe.d directives in order of effect.
     pub directives: Vec<Directive>,
@@ -106,6 +106,12 @@ pub fn collect(host: &dyn Host) -> Modules {
         }));
         modules.files.push(file);
     }
+    // Files without an ending are not read by modprobe, but meant for it: kept as text, without directives.
+    let (paths, _) = dropin::files(host, &["/etc/modprobe.d"], "");
+    let unended: Vec<String> =
+        paths.into_iter().filter(|path| !path.trim_start_matches("/etc/modprobe.d/").contains('.')).collect();
+    let files = dropin::read(host, &unended, &mut modules.unread);
+    modules.files.extend(files);
     let generator = find_generator(host).0;
     // Where the generator is not known, its list may be read.
     let read_by = |builders: &[Generator]| generator.known().is_none_or(|found| builders.contains(found));
@@ -261,7 +267,12 @@ mod tests {
             ("/etc/modprobe.d/x.conf.dpkg-old", "blacklist y\n"),
         ]);
         let paths: Vec<_> = modules.files.iter().map(|file| file.path.as_str()).collect();
-        let expected = ["/lib/modprobe.d/aliases.conf", "/etc/modprobe.d/nvidia.conf", "/etc/modprobe.d/vfio.conf"];
+        let expected = [
+            "/lib/modprobe.d/aliases.conf",
+            "/etc/modprobe.d/nvidia.conf",
+            "/etc/modprobe.d/vfio.conf",
+            "/etc/modprobe.d/README",
+        ];
         assert_eq!(paths, expected);
         let found: Vec<_> = modules.directives.iter().map(|d| (d.file, d.line, d.rest.as_str())).collect();
         assert_eq!(found, [(0, 1, "b"), (2, 2, "ids=10de:2684")]);
