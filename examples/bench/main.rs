@@ -1,6 +1,7 @@
 //! Measures `vfioneer` against `lspci` on a made-up host of ten thousand PCI functions.
 //!
-//! `make bench`, or `cargo build --release && cargo run --release --example bench [FUNCTIONS]`. Ratios are medians of
+//! `make bench`, or `cargo build --release && cargo run --release --example bench [FUNCTIONS [DIR]]`. With a directory
+//! the made-up host is only written there, to be looked at with `vfioneer --root DIR`. Ratios are medians of
 //! pairs that ran one after the other, so that a busy machine slows both. It is a benchmark: it prints the goals
 //! next to the figures and never fails.
 
@@ -17,6 +18,9 @@ const ROUNDS: usize = 11;
 
 fn main() -> std::io::Result<()> {
     let functions: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(10_000);
+    if let Some(dir) = std::env::args_os().nth(2) {
+        return tree::make(Path::new(&dir), functions);
+    }
     let program = program()?;
     let dir = std::env::temp_dir().join(format!("vfioneer-bench-{}", std::process::id()));
     let result = measure(&program, &dir, functions);
