@@ -4,9 +4,9 @@
 
 use super::device::{companions, is_endpoint, stands_aside};
 use super::{Finding, Severity, Subject, pages};
-use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::facts::usage::UseKind;
+use crate::facts::{Origin, Snapshot};
 use crate::goal::Goal;
 use crate::host::{Fact, Why};
 use crate::parse::address::Address;
@@ -127,6 +127,10 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
         Some(true) => return Verdict::Fixable,
         Some(false) => return Verdict::Blocked,
         None => {}
+    }
+    // A paste shows a part; that nothing is wrong in it does not make a host ready.
+    if goal.devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
+        return Verdict::Unknown;
     }
     match snap.iommu.running() {
         Fact::Known(true) => {}

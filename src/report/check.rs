@@ -3,7 +3,8 @@
 use super::{Style, count, plain, wrap};
 use crate::checks::verdict::Verdict;
 use crate::checks::{Finding, Severity, pages};
-use crate::facts::{Evidence, Snapshot};
+use crate::facts::{Evidence, Origin, Snapshot};
+use std::collections::BTreeSet;
 
 /// How many pieces of evidence are shown unless more is asked for.
 const EVIDENCE_SHOWN: usize = 3;
@@ -88,14 +89,44 @@ fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding
         count(warnings, "warning", "warnings"),
         count(infos, "note", "notes"),
     );
-    text.push_str(&wrap(verdict.meaning(), 0, style.text_width()));
+    let meaning = match (&snap.origin, verdict) {
+        (Origin::Paste(_), Verdict::Unknown) => format!("{} That is a part of the picture.", read(snap)),
+        (Origin::Paste(_), _) => format!("{} {}", read(snap), verdict.meaning()),
+        _ => verdict.meaning().to_owned(),
+    };
+    text.push_str(&wrap(&meaning, 0, style.text_width()));
     if let Some(first) = findings.first() {
         text.push_str(&format!("More about one of them: vfioneer explain {}\n", first.id));
     }
-    if let Some(why) = snap.usage.complete.why().filter(|_| matches!(snap.origin, crate::facts::Origin::Host(..))) {
+    if let Some(why) = snap.usage.complete.why().filter(|_| matches!(snap.origin, Origin::Host(..))) {
         text.push_str(&format!("Who uses the devices could not be seen completely: {why}\n"));
     }
     text
+}
+
+/// What of a paste was understood.
+fn read(snap: &Snapshot) -> String {
+    let groups: BTreeSet<u32> = snap
+        .pci
+        .functions
+        .iter()
+        .filter_map(|f| f.group.known().copied())
+        .chain(snap.iommu.groups.keys().copied())
+        .collect();
+    let parts: Vec<String> = [
+        (snap.log.known().map_or(0, |log| log.text.lines().count()), "line", "lines"),
+        (snap.pci.functions.len(), "PCI function", "PCI functions"),
+        (groups.len(), "IOMMU group", "IOMMU groups"),
+        (usize::from(snap.kernel.cmdline.known().is_some()), "kernel command line", ""),
+        (snap.boot.places.len(), "boot configuration line", "boot configuration lines"),
+        (snap.modules.directives.len(), "modprobe directive", "modprobe directives"),
+        (snap.hypervisor.vms.len(), "VM", "VMs"),
+    ]
+    .into_iter()
+    .filter(|(number, ..)| *number > 0)
+    .map(|(number, one, many)| count(number, one, many))
+    .collect();
+    format!("Read: {}.", parts.join(", "))
 }
 
 #[cfg(test)]
