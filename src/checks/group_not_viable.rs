@@ -1,26 +1,21 @@
-//! A member of a group is on vfio, or a running VM has it, and another endpoint of the group is driven by the host.
+//! A member of a group is on a vfio driver, and another endpoint of the group is driven by the host.
 
 use super::device::{is_endpoint, list, named, stands_aside};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::pci::Function;
-use crate::facts::usage::UseKind;
-use std::collections::BTreeSet;
 
 pub(super) const CHECK: Check = Check { ids: &["group-not-viable"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
-    let snap = ctx.snap;
-    let claimed = |f: &Function| f.on_vfio() || snap.usage.of(&f.address).any(|found| found.kind == UseKind::RunningVm);
-    let groups: BTreeSet<u32> =
-        snap.pci.functions.iter().filter(|f| claimed(f)).filter_map(|f| f.group.known().copied()).collect();
     let mut findings = Vec::new();
-    for group in groups {
-        let offenders: Vec<&Function> =
-            snap.pci.group(group).filter(|f| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false)).collect();
-        if offenders.is_empty() {
+    // A VM that has a slice of a device (mdev, vGPU) leaves the device to its own driver: only vfio drivers count.
+    for (group, members) in ctx.snap.pci.by_group() {
+        let wanted: Vec<&Function> = members.iter().copied().filter(|f| f.on_vfio()).collect();
+        let offends = |f: &&Function| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false);
+        let offenders: Vec<&Function> = members.into_iter().filter(offends).collect();
+        if wanted.is_empty() || offenders.is_empty() {
             continue;
         }
-        let wanted: Vec<&Function> = snap.pci.group(group).filter(|f| claimed(f)).collect();
         let mut finding = Finding::new("group-not-viable", Severity::Error, Subject::Group(group))
             .value("group", group)
             .value("wanted", list(wanted.iter().map(|f| f.address)))

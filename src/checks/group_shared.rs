@@ -6,19 +6,17 @@ use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::isolation::{Cause, Isolation, Topology};
 use crate::facts::pci::Function;
 use crate::parse::address::Address;
-use std::collections::BTreeSet;
 
 pub(super) const CHECK: Check = Check { ids: &["group-shared"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let pci = &ctx.snap.pci;
-    let groups: BTreeSet<u32> = ctx.snap.pci.functions.iter().filter_map(|f| f.group.known().copied()).collect();
     let topology = Topology::new(pci);
-    let explained = |group| {
-        let (finding, wanted) = judge(ctx, group, &pci.group(group).collect::<Vec<_>>())?;
+    let explained = |(group, members): (u32, Vec<&Function>)| {
+        let (finding, wanted) = judge(ctx, group, &members)?;
         Some(explain(finding, &topology, group, &wanted))
     };
-    groups.into_iter().filter_map(explained).collect()
+    pci.by_group().into_iter().filter_map(explained).collect()
 }
 
 fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<(Finding, Vec<Address>)> {

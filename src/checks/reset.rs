@@ -30,7 +30,7 @@ fn missing(ctx: &Ctx<'_>, function: &Function) -> Option<Finding> {
         Fact::Known(methods) => methods.is_empty(),
         Fact::Unknown(_) => return None,
     };
-    if !none || !ctx.snap.kernel.numbers().is_some_and(|numbers| numbers >= (5, 15)) {
+    if !none || ctx.snap.kernel.numbers().is_none_or(|numbers| numbers < (5, 15)) {
         return None;
     }
     // A card's sound function has no reset of its own as a rule: it goes with the card.

@@ -15,13 +15,14 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         let mut words = file.text.split_whitespace();
         words.any(|word| word.starts_with("intel_iommu=") && word.contains("relax_rmrr"))
     });
+    let by_group = ctx.snap.pci.by_group();
     for (number, group) in &ctx.snap.iommu.groups {
         // `direct-relaxable` (graphics and USB since Linux 5.3) does not stop anybody.
         let Some(region) = group.reserved.known().and_then(|all| all.iter().find(|r| r.kind == "direct")) else {
             continue;
         };
         let could = |f: &&Function| f.is_candidate() && is_endpoint(f) == Some(true);
-        let members: Vec<&Function> = ctx.snap.pci.group(*number).filter(could).collect();
+        let members: Vec<&Function> = by_group.get(number).into_iter().flatten().copied().filter(could).collect();
         let Some(most) = members.iter().map(|f| ctx.interest(&f.address)).max() else { continue };
         if members.iter().any(|f| ctx.interest(&f.address) == most && f.on_vfio()) && relaxed {
             continue;
