@@ -43,9 +43,16 @@ fn second_line(file: &TextFile) -> Option<Finding> {
     let second = rest.first()?;
     let lost: Vec<&str> = rest.iter().map(|line| line.text.trim()).collect();
     let all_there = rest.iter().all(|line| has(line.text));
+    // Words that do nothing, or nothing that is needed: they are not worth a place in the first line.
+    let needless = |word: &String| matches!(word.as_str(), "amd_iommu=on" | "iommu=pt" | "nofb");
+    let all_needless = rest.iter().all(|line| words_of(line.text).iter().all(needless));
     let mut finding =
         Finding::new("cmdline-second-line", Severity::Warning, Subject::Line(file.path.clone(), second.number))
-            .variant(if all_there { "repeated" } else { "" })
+            .variant(match () {
+                () if all_there => "repeated",
+                () if all_needless => "needless",
+                () => "",
+            })
             .value("words", lost.join(" "))
             .evidence(Evidence::at(file.path.clone(), first.number, first.text.trim()));
     for line in rest.iter().take(3) {
@@ -160,6 +167,8 @@ mod tests {
         assert_eq!(found(&two), ["warning cmdline-second-line /etc/kernel/cmdline:2"]);
         let repeated = proxmox("root=ZFS=rpool/ROOT/pve-1 boot=zfs quiet\n\nquiet\n");
         assert_eq!(found(&repeated), ["warning cmdline-second-line/repeated /etc/kernel/cmdline:3"]);
+        let needless = proxmox("root=ZFS=rpool/ROOT/pve-1 boot=zfs\namd_iommu=on iommu=pt\n");
+        assert_eq!(found(&needless), ["warning cmdline-second-line/needless /etc/kernel/cmdline:2"]);
         let rootless = proxmox("intel_iommu=on\n");
         assert!(found(&rootless).contains(&"error cmdline-without-root /etc/kernel/cmdline:1".to_owned()));
         let glued = proxmox("root=ZFS=rpool/ROOT/pve-1 boot=zfsintel_iommu=on\n");

@@ -51,11 +51,8 @@ fn off(ctx: &Ctx<'_>) -> Option<Finding> {
     for line in FAILED.iter().flat_map(|text| words::log_lines(snap, text, 1)) {
         finding = finding.evidence(line);
     }
-    if let Some(evidence) = &iommu.interrupt_remapping_evidence {
-        if !finding.evidence.contains(evidence) {
-            finding = finding.evidence(evidence.clone());
-        }
-    }
+    let state = iommu.interrupt_remapping_evidence.clone();
+    finding.evidence.extend(state.filter(|evidence| !finding.evidence.contains(evidence)));
     Some(finding)
 }
 
