@@ -117,7 +117,7 @@ pub fn load(name: &str) -> HostFile {
 }
 
 /// `base = ["a", "b"]` puts `tests/support/hosts/base/a.toml`, then b, then the file itself on top of each other:
-/// tables merge, lists are joined, everything else is replaced.
+/// tables merge, lists of tables are joined, everything else is replaced.
 fn with_bases(path: &Path) -> toml::Table {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut table: toml::Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -138,7 +138,9 @@ fn lay(below: &mut toml::Table, above: toml::Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => lay(old, new),
-            (Some(toml::Value::Array(old)), toml::Value::Array(new)) => old.extend(new),
+            (Some(toml::Value::Array(old)), toml::Value::Array(new)) if old.iter().any(toml::Value::is_table) => {
+                old.extend(new);
+            }
             (_, value) => {
                 below.insert(key, value);
             }
