@@ -34,8 +34,13 @@ fn missing(ctx: &Ctx<'_>, function: &Function) -> Option<Finding> {
         return None;
     }
     // A card's sound function has no reset of its own as a rule: it goes with the card.
-    let part = companions(&ctx.snap.pci, function).iter().any(|f| f.address < function.address);
-    if part && !function.on_vfio() && ctx.interest(&function.address) < Interest::Goal {
+    let earlier: Vec<_> =
+        companions(&ctx.snap.pci, function).into_iter().filter(|f| f.address < function.address).collect();
+    let part = !earlier.is_empty();
+    let wanted = ctx.interest(&function.address);
+    if part && wanted < Interest::Goal && !function.on_vfio()
+        || earlier.iter().any(|f| f.is_display() && ctx.interest(&f.address) >= wanted)
+    {
         return None;
     }
     Some(
@@ -139,7 +144,8 @@ mod tests {
     fn no_method_is_said_per_function() {
         let mut snap = t::passthrough();
         t::change(&mut snap, "0000:01:00.1", |f| f.reset_methods = Fact::Absent);
-        assert_eq!(found(&snap, &[]), ["info reset-missing/part 0000:01:00.1"]);
+        assert!(found(&snap, &[]).is_empty(), "the card goes as a whole");
+        assert_eq!(found(&snap, &["0000:01:00.1"]), ["info reset-missing/part 0000:01:00.1"]);
         t::change(&mut snap, GPU, |f| f.reset_methods = Fact::Known(Vec::new()));
         assert_eq!(found(&snap, &[])[0], "warning reset-missing 0000:01:00.0");
         t::release(&mut snap, "5.10.0-28-amd64");

@@ -7,8 +7,10 @@ pub fn bytes(function: &Function, multifunction: bool) -> Vec<u8> {
     let pcie = function.port != "pci";
     let mut space = vec![0u8; if pcie { 4096 } else { 256 }];
     let (vendor, device) = function.ids();
-    put16(&mut space, 0x00, vendor);
-    put16(&mut space, 0x02, device);
+    // Virtual functions have no ids of their own there (PCIe Base 9.3.4.1.1).
+    let virtual_function = function.physfn.is_some();
+    put16(&mut space, 0x00, if virtual_function { 0xffff } else { vendor });
+    put16(&mut space, 0x02, if virtual_function { 0xffff } else { device });
     put16(&mut space, 0x04, 0x0406); // memory and bus master on, INTx off
     put16(&mut space, 0x06, 0x0010); // has a capability list
     space[0x08] = function.revision;

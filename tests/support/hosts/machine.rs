@@ -36,6 +36,42 @@ pub struct System {
     pub secure_boot: bool,
     /// The word in brackets of `/sys/kernel/security/lockdown`.
     pub lockdown: Option<String>,
+    /// Interface of the default route.
+    pub route: Option<String>,
+    /// A server listens on port 22.
+    #[serde(default)]
+    pub ssh: bool,
+    /// What is read is what a user without root sees.
+    #[serde(default)]
+    pub without_root: bool,
+}
+
+/// One process besides the first two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// `comm`.
+    pub name: String,
+    /// Targets of its open descriptors.
+    #[serde(default)]
+    pub open: Vec<String>,
+    /// Words of its command line.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+}
+
+/// A unified kernel image.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uki {
+    /// Section `.cmdline`.
+    pub cmdline: String,
+    /// Section `.uname`.
+    pub release: String,
+    /// What its initramfs holds.
+    pub image: Image,
 }
 
 /// Running and installed kernels.
@@ -96,6 +132,8 @@ pub struct Iommu {
     /// The firmware offers interrupt remapping and the kernel uses it.
     #[serde(default = "yes")]
     pub remapping: bool,
+    /// The groups' type; left out: DMA-FQ.
+    pub domain: Option<String>,
 }
 
 fn yes() -> bool {
@@ -140,6 +178,43 @@ pub fn add(tree: &mut Tree, host: &HostFile) {
     for (path, image) in &host.image {
         tree.insert(path.clone(), Entry::File(cpio(image)));
     }
+    for (path, uki) in &host.uki {
+        tree.insert(path.clone(), Entry::File(portable_executable(uki)));
+    }
+    processes(tree, host);
+    network(tree, &host.system);
+}
+
+/// init and kthreadd tell that all of a host's processes are to be seen.
+fn processes(tree: &mut Tree, host: &HostFile) {
+    let own = [(1, "systemd"), (2, "kthreadd")];
+    let first = own.map(|(pid, name)| Process { pid, name: name.into(), open: Vec::new(), cmdline: Vec::new() });
+    for process in first.iter().chain(&host.processes) {
+        let dir = format!("/proc/{}", process.pid);
+        line(tree, format!("{dir}/comm"), &process.name);
+        let words: String = process.cmdline.iter().map(|word| format!("{word}\0")).collect();
+        tree.insert(format!("{dir}/cmdline"), Entry::File(words.into_bytes()));
+        tree.insert(format!("{dir}/fd"), Entry::Dir);
+        for (number, target) in process.open.iter().enumerate() {
+            tree.insert(format!("{dir}/fd/{number}"), Entry::Link(target.clone()));
+        }
+    }
+}
+
+/// `/proc/net`: the default route over 192.168.1.1, and who listens.
+fn network(tree: &mut Tree, system: &System) {
+    if let Some(interface) = &system.route {
+        let mut text = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n".to_owned();
+        text += &format!("{interface}\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n");
+        text += &format!("{interface}\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n");
+        tree.insert("/proc/net/route".to_owned(), Entry::File(text.into_bytes()));
+    }
+    let mut text =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n".to_owned();
+    if system.ssh {
+        text += "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20125 1\n";
+    }
+    tree.insert("/proc/net/tcp".to_owned(), Entry::File(text.into_bytes()));
 }
 
 fn system(tree: &mut Tree, system: &System) {
@@ -250,6 +325,28 @@ fn kernel(tree: &mut Tree, host: &HostFile) {
     }
 }
 
+/// What drivers match, of those that a kernel has; shortened to classes where the driver has lists of ids
+/// (Linux 6.12 `MODULE_DEVICE_TABLE(pci, …)` of each).
+const ALIASES: &[(&str, &str)] = &[
+    ("pci:v000010DEd*sv*sd*bc03sc*i*", "nouveau"),
+    ("pci:v000010DEd*sv*sd*bc03sc*i*", "nvidiafb"),
+    ("pci:v000010DEd*sv*sd*bc03sc00i00*", "nvidia"),
+    ("pci:v000010DEd*sv*sd*bc03sc02i00*", "nvidia"),
+    ("pci:v000010DEd*sv*sd*bc0Csc80i00*", "i2c_nvidia_gpu"),
+    ("pci:v00001002d*sv*sd*bc03sc00i00*", "amdgpu"),
+    ("pci:v00001002d*sv*sd*bc03sc80i00*", "amdgpu"),
+    ("pci:v00008086d00004690sv*sd*bc03sc*i*", "i915"),
+    ("pci:v00008086d0000A780sv*sd*bc03sc*i*", "i915"),
+    ("pci:v00001A03d00002000sv*sd*bc03sc*i*", "ast"),
+    ("pci:v000010DEd*sv*sd*bc04sc03i00*", "snd_hda_intel"),
+    ("pci:v00001002d*sv*sd*bc04sc03i00*", "snd_hda_intel"),
+    ("pci:v00001022d*sv*sd*bc04sc03i00*", "snd_hda_intel"),
+    ("pci:v00008086d*sv*sd*bc04sc03i00*", "snd_hda_intel"),
+    ("pci:v*d*sv*sd*bc0Csc03i30*", "xhci_pci"),
+    ("pci:v*d*sv*sd*bc01sc08i02*", "nvme"),
+    ("pci:v*d*sv*sd*bc01sc06i01*", "ahci"),
+];
+
 fn installed(tree: &mut Tree, kernel: &Kernel, release: &str) {
     let base = format!("/lib/modules/{release}");
     let config: String = kernel.config.iter().map(|(key, value)| format!("CONFIG_{key}={value}\n")).collect();
@@ -261,8 +358,18 @@ fn installed(tree: &mut Tree, kernel: &Kernel, release: &str) {
     };
     tree.insert(format!("{base}/modules.builtin"), Entry::File(list(&kernel.builtin, "")));
     tree.insert(format!("{base}/modules.dep"), Entry::File(list(&kernel.modules, ":")));
-    let aliases: String = kernel.aliases.iter().map(|a| format!("alias {a}\n")).collect();
+    let has = |names: &[String], module: &str| names.iter().any(|name| name.replace('-', "_") == module);
+    let mut aliases: String = kernel.aliases.iter().map(|a| format!("alias {a}\n")).collect();
+    let mut records = String::new();
+    for (pattern, module) in ALIASES {
+        if has(&kernel.modules, module) {
+            aliases += &format!("alias {pattern} {module}\n");
+        } else if has(&kernel.builtin, module) {
+            records += &format!("{module}.alias={pattern}\0");
+        }
+    }
     tree.insert(format!("{base}/modules.alias"), Entry::File(aliases.into_bytes()));
+    tree.insert(format!("{base}/modules.builtin.modinfo"), Entry::File(records.into_bytes()));
 }
 
 fn iommu(tree: &mut Tree, host: &HostFile) {
@@ -339,4 +446,60 @@ fn member(out: &mut Vec<u8>, name: &str, data: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
     out.extend(data);
     out.resize(out.len().next_multiple_of(4), 0);
+}
+
+/// A PE file with the sections of a unified kernel image (Microsoft PE format; UAPI group, Unified Kernel Image).
+fn portable_executable(uki: &Uki) -> Vec<u8> {
+    let sections: [(&[u8; 8], Vec<u8>); 4] = [
+        (b".uname\0\0", uki.release.clone().into_bytes()),
+        (b".cmdline", uki.cmdline.clone().into_bytes()),
+        (b".initrd\0", cpio(&uki.image)),
+        (b".linux\0\0", b"MZ".to_vec()),
+    ];
+    let mut bytes = vec![0u8; 64];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[60] = 64;
+    bytes.extend(b"PE\0\0\x64\x86");
+    bytes.extend((sections.len() as u16).to_le_bytes());
+    bytes.extend([0; 16]);
+    let mut at = 512u32;
+    for (name, data) in &sections {
+        let size = data.len() as u32;
+        bytes.extend(*name);
+        for field in [size, at, size, at, 0, 0, 0, 0] {
+            bytes.extend(field.to_le_bytes());
+        }
+        at = (at + size).next_multiple_of(512);
+    }
+    for (_, data) in &sections {
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes.extend(data);
+    }
+    bytes
+}
+
+/// Takes away what needs root: tables, messages, addresses of memory, config space beyond the header, descriptors of
+/// others, boot files that distributions close.
+pub fn forbid(tree: &mut Tree) {
+    let tables = "/sys/firmware/acpi/tables/";
+    for (path, entry) in tree.iter_mut() {
+        let of_process = path.starts_with("/proc/1/fd") || path.starts_with("/proc/2/fd");
+        let closed =
+            path == "/boot/grub/grub.cfg" || path.starts_with("/boot/initrd.img-") || path.starts_with("/etc/pve/");
+        if path.starts_with(tables) || of_process || closed {
+            *entry = Entry::Denied;
+        } else if let (true, Entry::File(bytes)) = (path.ends_with("/config") && path.starts_with("/sys/"), &mut *entry)
+        {
+            bytes.truncate(64);
+        } else if path == "/proc/iomem" || path == "/proc/kallsyms" {
+            let Entry::File(bytes) = entry else { continue };
+            let text = String::from_utf8_lossy(bytes);
+            let blank = |c: char| if c.is_ascii_hexdigit() { '0' } else { c };
+            let hidden = |line: &str| match line.split_once(" : ") {
+                Some((range, what)) => format!("{} : {what}\n", range.chars().map(blank).collect::<String>()),
+                None => format!("{line}\n"),
+            };
+            *bytes = text.lines().map(hidden).collect::<String>().into_bytes();
+        }
+    }
 }

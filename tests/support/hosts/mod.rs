@@ -31,6 +31,9 @@ pub struct HostFile {
     /// PCI functions.
     #[serde(default, rename = "function")]
     pub functions: Vec<sysfs::Function>,
+    /// Drivers of functions that a base describes, by address.
+    #[serde(default, rename = "driver")]
+    pub drivers: BTreeMap<String, String>,
     /// USB devices.
     #[serde(default, rename = "usb")]
     pub usb: Vec<sysfs::Usb>,
@@ -46,6 +49,12 @@ pub struct HostFile {
     /// initramfs images by path.
     #[serde(default)]
     pub image: BTreeMap<String, machine::Image>,
+    /// Unified kernel images by path.
+    #[serde(default)]
+    pub uki: BTreeMap<String, machine::Uki>,
+    /// Processes besides init and kthreadd.
+    #[serde(default, rename = "process")]
+    pub processes: Vec<machine::Process>,
     /// EFI variables, `Name-GUID` to hex bytes or text.
     #[serde(default)]
     pub efi: BTreeMap<String, machine::EfiValue>,
@@ -79,6 +88,8 @@ pub struct Expect {
 pub enum Entry {
     /// A file's bytes.
     File(Vec<u8>),
+    /// A file or directory that may not be read.
+    Denied,
     /// A symbolic link's target.
     Link(String),
     /// A directory.
@@ -110,6 +121,10 @@ pub fn load(name: &str) -> HostFile {
     let path = dir().join(name).join("host.toml");
     let table = with_bases(&path);
     let mut host = HostFile::deserialize(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (address, driver) in std::mem::take(&mut host.drivers) {
+        let function = host.functions.iter_mut().find(|function| function.at == address);
+        function.unwrap_or_else(|| panic!("{name}: no function {address}")).driver = Some(driver);
+    }
     if host.iommu.as_ref().is_none_or(|iommu| iommu.off) {
         host.functions.iter_mut().for_each(|function| function.group = None);
     }
@@ -162,6 +177,9 @@ pub fn tree(host: &HostFile) -> Tree {
     for path in &host.dirs {
         tree.insert(path.clone(), Entry::Dir);
     }
+    if host.system.without_root {
+        machine::forbid(&mut tree);
+    }
     tree
 }
 
@@ -176,6 +194,7 @@ pub fn write(tree: &Tree, root: &Path) -> std::io::Result<()> {
             Entry::File(bytes) => std::fs::write(at, bytes)?,
             Entry::Link(target) => std::os::unix::fs::symlink(target, at)?,
             Entry::Dir => std::fs::create_dir_all(at)?,
+            Entry::Denied => {}
         }
     }
     Ok(())

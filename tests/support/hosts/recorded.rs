@@ -1,7 +1,7 @@
 //! A constructed host in memory.
 
 use super::{Entry, HostFile, Tree};
-use vfioneer::host::{Query, Recorded};
+use vfioneer::host::{Query, Recorded, Why};
 
 /// Puts the tree into a recorded host; what is not in it is absent.
 pub fn recorded(name: &str, host: &HostFile, tree: &Tree) -> Recorded {
@@ -11,6 +11,7 @@ pub fn recorded(name: &str, host: &HostFile, tree: &Tree) -> Recorded {
         match entry {
             Entry::Dir => builder.add_dir(path),
             Entry::File(bytes) => builder.add_file(path, bytes),
+            Entry::Denied => builder.deny(path),
             Entry::Link(_) => continue,
         };
     }
@@ -23,6 +24,10 @@ pub fn recorded(name: &str, host: &HostFile, tree: &Tree) -> Recorded {
     if tree.contains_key("/dev/kvm") {
         builder.add_device("/dev/kvm", 10, 232);
     }
-    builder.query(Query::KernelLog, &host.dmesg);
+    if host.system.without_root {
+        builder.deny_query(Query::KernelLog, Why::NotPermitted);
+    } else {
+        builder.query(Query::KernelLog, &host.dmesg);
+    }
     builder.build()
 }

@@ -27,6 +27,8 @@ pub struct Function {
     pub group: Option<u32>,
     /// The bridge above.
     pub parent: Option<String>,
+    /// The function that opens the PCI domain it is in (Intel VMD).
+    pub behind: Option<String>,
     /// `endpoint`, `legacy`, `root`, `upstream`, `downstream`, `to-pci`, `integrated`, or `pci` for conventional.
     #[serde(default = "endpoint")]
     pub port: String,
@@ -139,7 +141,8 @@ pub fn add(tree: &mut Tree, host: &HostFile) {
         let link = format!("../../../{}", &dir["/sys/".len()..]);
         tree.insert(format!("/sys/bus/pci/devices/{}", function.at), Entry::Link(link));
         attributes(tree, &dir, function, slots.contains(slot(&function.at)));
-        relations(tree, &dir, &by_address, function);
+        let domain = host.iommu.as_ref().and_then(|iommu| iommu.domain.as_deref()).unwrap_or("DMA-FQ");
+        relations(tree, &dir, &by_address, function, domain);
         users(tree, &dir, function);
     }
     for usb in &host.usb {
@@ -160,7 +163,11 @@ fn directory(all: &BTreeMap<&str, &Function>, function: &Function) -> String {
         }
         None => {
             let bus = function.at.rsplit_once(':').map_or("", |(bus, _)| bus);
-            format!("/sys/devices/pci{bus}/{}", function.at)
+            let above = function.behind.as_ref().map(|opener| {
+                let opener = all.get(opener.as_str()).unwrap_or_else(|| panic!("{}: no {opener}", function.at));
+                directory(all, opener)
+            });
+            format!("{}/pci{bus}/{}", above.as_deref().unwrap_or("/sys/devices"), function.at)
         }
     }
 }
@@ -245,7 +252,7 @@ fn up(dir: &str) -> String {
     "../".repeat(dir.matches('/').count() - 1)
 }
 
-fn relations(tree: &mut Tree, dir: &str, all: &BTreeMap<&str, &Function>, function: &Function) {
+fn relations(tree: &mut Tree, dir: &str, all: &BTreeMap<&str, &Function>, function: &Function, domain: &str) {
     if let Some(driver) = &function.driver {
         tree.insert(format!("{dir}/driver"), Entry::Link(format!("{}bus/pci/drivers/{driver}", up(dir))));
         tree.insert(format!("/sys/bus/pci/drivers/{driver}"), Entry::Dir);
@@ -253,7 +260,7 @@ fn relations(tree: &mut Tree, dir: &str, all: &BTreeMap<&str, &Function>, functi
     if let Some(group) = function.group {
         tree.insert(format!("{dir}/iommu_group"), Entry::Link(format!("{}kernel/iommu_groups/{group}", up(dir))));
         let base = format!("/sys/kernel/iommu_groups/{group}");
-        line(tree, format!("{base}/type"), "DMA-FQ");
+        tree.entry(format!("{base}/type")).or_insert_with(|| Entry::File(format!("{domain}\n").into_bytes()));
         tree.entry(format!("{base}/reserved_regions"))
             .or_insert_with(|| Entry::File(b"0x00000000fee00000 0x00000000feefffff msi\n".to_vec()));
         tree.insert(
@@ -269,6 +276,9 @@ fn relations(tree: &mut Tree, dir: &str, all: &BTreeMap<&str, &Function>, functi
     if let Some(physical) = &function.physfn {
         assert!(all.contains_key(physical.as_str()), "{}: no physfn {physical}", function.at);
         tree.insert(format!("{dir}/physfn"), Entry::Link(format!("../{physical}")));
+        let brothers = all.values().filter(|f| f.physfn.as_ref() == Some(physical) && f.at < function.at).count();
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        tree.insert(format!("{above}/{physical}/virtfn{brothers}"), Entry::Link(format!("../{}", function.at)));
     }
     for uuid in &function.mdev {
         tree.insert(format!("{dir}/{uuid}"), Entry::Dir);
