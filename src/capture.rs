@@ -218,7 +218,7 @@ fn link(scrubber: &mut Scrubber, path: &str, target: &str) -> String {
     let open = parts.next() == Some("proc")
         && parts.next().is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit()))
         && matches!(parts.next(), Some("fd" | "cwd" | "map_files"));
-    if open && !["/dev/", "anon_inode:", "socket:", "pipe:"].iter().any(|start| target.starts_with(start)) {
+    if open && !["/dev/", "/sys/", "anon_inode:", "socket:", "pipe:"].iter().any(|start| target.starts_with(start)) {
         return "/left-out".to_owned();
     }
     scrubber.name(target)

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // What was written is looked at as it is.
+
 use super::*;
 use crate::host::{Query, Recorded, Tree};
 use crate::parse::address::Address;

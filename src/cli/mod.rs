@@ -1,5 +1,6 @@
 //! One file per verb: arguments in, exit code out. Words for the user stand here and in `report`.
 
+mod capture;
 mod check;
 mod explain;
 mod list;
@@ -64,6 +65,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
     Explain(explain::ExplainArgs),
+    /// Record this host in a file, without what identifies it; every command reads it with --from
+    Capture(capture::CaptureArgs),
 }
 
 /// What a verb wants said: its result, and whether the answer is no.
@@ -127,6 +130,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::List(args)) => list::run(&cli.global, args),
         Some(Verb::Check(args)) => check::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),
+        Some(Verb::Capture(args)) => capture::run(&cli.global, args),
     }
 }
 

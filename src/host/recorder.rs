@@ -158,11 +158,27 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// Remembers that there was nothing to read or to list. What is of the right type all the same is on its way out:
+    /// the files of a process that has ended.
+    fn put_gone(&self, real: &str, wanted: FileType) {
+        match self.host.stat(real) {
+            Fact::Known(stat) if stat.file_type == wanted => {
+                let mut recording = self.recording.borrow_mut();
+                let entry = recording.entries.entry(real.to_owned());
+                let entry = entry.or_insert(Entry { body: Body::Absent, stat: Fact::Unknown(Why::NotRecorded) });
+                if weight(&entry.body) <= 3 {
+                    *entry = Entry { body: Body::Absent, stat: Fact::Unknown(Why::NotRecorded) };
+                }
+            }
+            stat => self.put_plain(real, stat),
+        }
+    }
+
     fn put_content(&self, path: &str, content: Fact<Body>) {
         let real = self.place(path, true);
         let known = self.recording.borrow().entries.get(&real).is_some_and(|entry| entry.stat.known().is_some());
         if content.is_absent() {
-            return self.put_plain(&real, self.host.stat(&real));
+            return self.put_gone(&real, FileType::File);
         }
         if !known {
             self.put_plain(&real, self.host.stat(&real));
@@ -235,7 +251,9 @@ impl Host for Recorder<'_> {
     fn entries(&self, dir: &str) -> Fact<Vec<String>> {
         let answer = self.host.entries(dir);
         let real = self.place(dir, true);
-        self.put_plain(&real, self.host.stat(&real));
+        if !answer.is_absent() {
+            self.put_plain(&real, self.host.stat(&real));
+        }
         match &answer {
             Fact::Known(names) => {
                 for name in names {
@@ -249,7 +267,7 @@ impl Host for Recorder<'_> {
                     *listed = Fact::Unknown(why.clone());
                 }
             }
-            Fact::Absent => {}
+            Fact::Absent => self.put_gone(&real, FileType::Dir),
         }
         answer
     }
