@@ -132,6 +132,10 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
     if goal.devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
         return Verdict::Unknown;
     }
+    // A paste shows a part: that nothing bad is in it says nothing about the rest.
+    if goal.devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
+        return Verdict::Unknown;
+    }
     match snap.iommu.running() {
         Fact::Known(true) => {}
         // Off, and no finding says why: the reason could not be seen.
@@ -260,5 +264,8 @@ mod tests {
         assert_eq!(judge(&t::healthy(), &[GPU]), Verdict::Fixable);
         assert_eq!(judge(&t::healthy(), &[t::DISK]), Verdict::Blocked);
         assert_eq!(judge(&t::unknown(), &[]), Verdict::Unknown);
+        let mut paste = t::healthy();
+        paste.origin = Origin::Paste("paste".into());
+        assert_eq!(judge(&paste, &[]), Verdict::Unknown, "a paste shows a part");
     }
 }
