@@ -65,12 +65,15 @@ fn loader(running: &Running<'_>) -> Option<(Loader, Vec<Evidence>)> {
         info.to_ascii_lowercase()
     });
     let efi_initrd = line.all("initrd").find(|word| word.value.is_some_and(|value| value.contains('\\')));
-    let grub_image = line.find("BOOT_IMAGE").filter(|word| word.value.is_some_and(|v| v.starts_with(['/', '('])));
+    // SYSLINUX sets it, too, but adds `initrd=`.
+    let grub_image = line
+        .find("BOOT_IMAGE")
+        .filter(|word| word.value.is_some_and(|v| v.starts_with(['/', '('])) && !line.has("initrd"));
     let mut loader = None;
     if let Some(stub) = firmware.stub.known() {
         evidence.insert(0, Firmware::loader_evidence("StubInfo", stub));
         loader = Some(Loader::Stub);
-    } else if let (Some(image), None) = (grub_image, efi_initrd) {
+    } else if let Some(image) = grub_image {
         evidence.insert(0, word(image.text));
         loader = Some(Loader::Grub);
     } else if let Some(info) = named {

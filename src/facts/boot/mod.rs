@@ -124,8 +124,6 @@ pub struct Boot {
     pub loader_info: Fact<String>,
     /// `LoaderEntrySelected`: the entry that booted, e.g. `arch.conf`.
     pub entry_selected: Fact<String>,
-    /// Files that the loader reads or may read besides the places: every `grub.cfg` on the ESP and below `/boot`.
-    pub files: Vec<TextFile>,
     /// `saved_entry` of grubenv: what GRUB boots next if its default is `saved`.
     pub saved_entry: Option<Evidence>,
     /// Every grub.cfg.
@@ -177,7 +175,6 @@ pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
         loader_info: firmware.loader,
         entry_selected: firmware.selected,
         saved_entry: found.saved_entry,
-        files: found.grub_configs.iter().map(|config| TextFile::clone(&config.file)).collect(),
         grub_configs: found.grub_configs,
         unread: found.unread,
     }

@@ -51,6 +51,9 @@ fn kernel_cmdline(host: &dyn Host, found: &mut Found) {
 
 /// Adds the lines of a file that holds nothing but words; `first` read only its first line.
 fn word_lines(found: &mut Found, file: &Arc<TextFile>, readers: &[Chain], first: &[Chain]) {
+    if let Some(chain) = first.first().filter(|_| file.text.is_empty()) {
+        found.add(Place { chain: *chain, ..place(file, 1, 0..0, "", Vec::new()) }, first);
+    }
     for line in lines(&file.text) {
         let comment = line.text.starts_with('#');
         let mut chains = if comment { Vec::new() } else { readers.to_vec() };
@@ -58,7 +61,8 @@ fn word_lines(found: &mut Found, file: &Arc<TextFile>, readers: &[Chain], first:
             chains.splice(0..0, first.iter().copied());
         }
         let words = cmdline::words(line.text);
-        if words.is_empty() || chains.is_empty() && comment {
+        // An empty first line counts where the first line is all that counts.
+        if words.is_empty() && (line.number > 1 || first.is_empty()) || chains.is_empty() && comment {
             continue;
         }
         let chain = first.first().or(readers.first()).copied().unwrap_or_default();
@@ -70,6 +74,14 @@ fn word_lines(found: &mut Found, file: &Arc<TextFile>, readers: &[Chain], first:
 /// What goes into unified kernel images besides `/etc/kernel/cmdline`: mkinitcpio's `/etc/cmdline.d` and the command line
 /// files that a preset names (mkinitcpio(8)), dracut's `kernel_cmdline` (dracut.conf(5)).
 fn unified(host: &dyn Host, found: &mut Found) {
+    if let Some(file) = found.text(host, "/etc/kernel/install.conf") {
+        let script = shell_vars::parse(&file.text);
+        let layout = script.assignments.iter().rev().find(|assignment| assignment.name == "layout");
+        if let Some(layout) = layout.filter(|layout| layout.own_text() == "uki") {
+            let text = file.text.get(layout.range.clone()).unwrap_or_default();
+            found.signs.uki.get_or_insert_with(|| Evidence::at(file.path.clone(), layout.line, text));
+        }
+    }
     let (mut paths, _) = dropin::files(host, &["/etc/cmdline.d"], ".conf");
     for name in found.list(host, "/etc/mkinitcpio.d") {
         let Some(preset) = found.text(host, &format!("/etc/mkinitcpio.d/{name}")) else { continue };

@@ -497,6 +497,29 @@ fn nothing_known() {
 }
 
 #[test]
+fn a_first_line_without_words() {
+    for text in ["", "\nroot=ZFS=rpool/ROOT/pve-1 boot=zfs\n"] {
+        let boot = host(&[("/etc/kernel/proxmox-boot-uuids", "5F3A-1B2C\n"), ("/etc/kernel/cmdline", text)])
+            .cmdline("initrd=\\EFI\\proxmox\\6.8.12-4-pve\\initrd.img-6.8.12-4-pve root=ZFS=rpool/ROOT/pve-1 boot=zfs")
+            .boot();
+        proven(&boot, Chain::ProxmoxSystemdBoot);
+        let effective: Vec<_> = boot.places.iter().filter(|place| place.effective).collect();
+        assert_eq!(effective.iter().map(|place| (place.line, place.words.len())).collect::<Vec<_>>(), [(1, 0)]);
+    }
+}
+
+#[test]
+fn other_loaders() {
+    let grub = [("/etc/default/grub", "GRUB_CMDLINE_LINUX=\"a\"\n")];
+    let syslinux = host(&grub).cmdline("BOOT_IMAGE=/live/vmlinuz initrd=/live/initrd.img boot=live").boot();
+    assert_eq!(syslinux.chain(), None);
+    let xen = host(&grub).cmdline("placeholder root=UUID=1 ro").boot();
+    assert_eq!(xen.chain(), Some(Chain::Grub));
+    let layout = [("/etc/kernel/install.conf", "layout=uki\n"), ("/etc/kernel/cmdline", "root=UUID=1\n")];
+    assert_eq!(host(&layout).kind(Kind::Mounted).boot().chain(), Some(Chain::Uki));
+}
+
+#[test]
 fn malformed_files() {
     let boot = host(&[
         ("/etc/kernelstub/configuration", "{\"user\": "),

@@ -11,6 +11,7 @@ pub use content::{Content, Outdated};
 use super::kernel::Kernel;
 use super::{Evidence, Needs, TextFile, dropin, modules};
 use crate::host::{Fact, Host, Why};
+use crate::parse::shell_vars;
 
 pub(super) use generator::find as find_generator;
 
@@ -65,6 +66,21 @@ impl Initramfs {
     /// The images of one kernel.
     pub fn of<'a>(&'a self, release: &'a str) -> impl Iterator<Item = &'a Image> {
         self.images.iter().filter(move |image| image.release == release)
+    }
+
+    /// What a variable of the generator's configuration comes to: `hostonly` of dracut, `HOOKS` of mkinitcpio, `MODULES` of
+    /// initramfs-tools. None if it is not set there, or only a shell finds out.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let read = match self.generator.known()? {
+            Generator::InitramfsTools => "/initramfs-tools/",
+            Generator::Dracut | Generator::RpmOstree => "/dracut",
+            Generator::Mkinitcpio => "/mkinitcpio.conf",
+            Generator::Booster | Generator::NixOs => return None,
+        };
+        let files = self.config.iter().filter(|file| file.path.contains(read));
+        let scripts: Vec<_> = files.map(|file| shell_vars::parse(&file.text)).collect();
+        let mut values = shell_vars::evaluate(&scripts.iter().collect::<Vec<_>>(), true);
+        values.remove(name).filter(|value| value.certain).map(|value| value.text)
     }
 }
 

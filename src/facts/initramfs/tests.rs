@@ -109,3 +109,16 @@ fn contents_are_read_from_a_real_tree() {
     assert!(matches!(bad.content, Fact::Unknown(Why::Malformed(_))));
     assert_eq!(found.of("6.1.0-1").count(), 1);
 }
+
+#[test]
+fn settings() {
+    let mut builder = Recorded::builder();
+    builder
+        .add_file("/usr/bin/dracut", "")
+        .add_file("/usr/lib/dracut/dracut.conf.d/01-dist.conf", "hostonly=\"yes\"\n")
+        .add_file("/etc/dracut.conf.d/generic.conf", "hostonly=\"no\" # for every machine\n")
+        .add_file("/etc/mkinitcpio.conf", "hostonly=x\n");
+    let found = collect(&builder.build(), Needs::LIST, &kernels(&[]));
+    assert_eq!(found.setting("hostonly").as_deref(), Some("no"));
+    assert_eq!(found.setting("HOOKS"), None);
+}
