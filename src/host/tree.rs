@@ -115,7 +115,8 @@ impl Tree {
     }
 
     /// Asks `question` about a name in its directory. A directory that was kept open may have been removed and
-    /// made anew (a device unplugged and rescanned), so "no such file" is asked again by the full path.
+    /// made anew (a device unplugged and rescanned), so "no such file" is asked again by the full path. Below a
+    /// mounted root a removed directory has no names left; sysfs does not count them so (`fs/kernfs/inode.c`).
     fn ask<T>(
         &self,
         path: &str,
@@ -124,7 +125,7 @@ impl Tree {
         let (parent, name) = split(path);
         let (dir, kept) = self.dir(parent)?;
         match question(&dir, name) {
-            Err(Errno::NOENT) if kept => {
+            Err(Errno::NOENT) if kept && (self.below.is_none() || fs::fstat(&*dir)?.st_nlink == 0) => {
                 self.dirs.borrow_mut().retain(|(_, open)| !Rc::ptr_eq(open, &dir));
                 let (dir, _) = self.dir(parent)?;
                 question(&dir, name).map(|answer| (dir, answer))
