@@ -20,11 +20,13 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if rest.is_empty() {
             continue;
         }
-        // A function without driver does not stop the VM, but a reset of the whole card.
+        // In the card's own group a driver of the host stops the VM. In a group of its own, or without a driver,
+        // the function only stops a reset of the whole card.
         let held = rest.iter().any(|f| stands_aside(f) == Some(false));
+        let blocks = rest.iter().any(|f| stands_aside(f) == Some(false) && f.group == card.group);
         let mut finding = Finding::new(
             "function-left-behind",
-            if held { Severity::Error } else { Severity::Warning },
+            if blocks { Severity::Error } else { Severity::Warning },
             Subject::Function(card.address),
         )
         .variant(if held { "" } else { "unbound" })
@@ -71,6 +73,14 @@ mod tests {
         assert_eq!(
             t::shown(&t::only(&t::check(&snap), "function-left-behind")),
             ["warning function-left-behind/unbound 0000:01:00.0"]
+        );
+        t::change(&mut snap, "0000:01:00.1", |f| {
+            f.driver = Fact::Known("snd_hda_intel".into());
+            f.group = Fact::Known(15);
+        });
+        assert_eq!(
+            t::shown(&t::only(&t::check(&snap), "function-left-behind")),
+            ["warning function-left-behind 0000:01:00.0"]
         );
         t::change(&mut snap, "0000:01:00.1", |f| f.driver = Fact::default());
         assert!(t::only(&t::check(&snap), "function-left-behind").is_empty());
