@@ -36,6 +36,7 @@ pub struct Cli {
 
 /// Options that every verb takes.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Look at the system mounted at DIR instead of the running one
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "from")]
