@@ -102,17 +102,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if error.use_stderr() {
                 console::stderr(&text.ansi().to_string());
             } else {
-                console::stdout(&text.ansi().to_string());
+                // Help that nobody could read is no reason for another exit code.
+                let _ = console::stdout(&text.ansi().to_string());
             }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     color(cli.global.color);
-    match run(&cli) {
-        Ok(answer) => {
-            console::stdout(&answer.text);
-            ExitCode::from(u8::from(answer.no))
-        }
+    let said = run(&cli).and_then(|answer| console::stdout(&answer.text).map(|()| answer.no));
+    match said {
+        Ok(no) => ExitCode::from(u8::from(no)),
         Err(error) => {
             console::stderr(&render_error(&error));
             ExitCode::from(error.exit_code())

@@ -1,15 +1,21 @@
 //! The terminal: stdout, stderr, width, and a sign of life for what takes long.
 
 use super::{Fact, READ_LIMIT, Why};
+use crate::error::{Error, Result};
 use rustix::termios::{isatty, tcgetwinsize};
 use std::io::{Read, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Writes a result. A reader that went away is no error.
-pub fn stdout(text: &str) {
+/// Writes a result. A reader that went away is no error; a full disk is.
+pub fn stdout(text: &str) -> Result<()> {
     let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::refused(format!("cannot write the result to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes what is no result.

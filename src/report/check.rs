@@ -126,7 +126,7 @@ fn read(snap: &Snapshot) -> String {
     .filter(|(number, ..)| *number > 0)
     .map(|(number, one, many)| count(number, one, many))
     .collect();
-    format!("Read: {}.", parts.join(", "))
+    if parts.is_empty() { "The text is empty.".to_owned() } else { format!("Read: {}.", parts.join(", ")) }
 }
 
 #[cfg(test)]
