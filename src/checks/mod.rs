@@ -32,6 +32,7 @@ mod kvm_ignores_msrs;
 mod message_pages;
 mod messages;
 mod modprobe_line_ignored;
+mod pasted;
 mod topics;
 mod virtualization_off;
 mod words;
@@ -228,6 +229,7 @@ pub const CHECKS: &[Check] = &[
     link_narrow::CHECK,
     bdf_out_of_range::CHECK,
     messages::CHECK,
+    pasted::CHECK,
     kvm_ignores_msrs::CHECK,
     modprobe_line_ignored::CHECK,
     ids::CHECK,

@@ -145,6 +145,10 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
     if devices.iter().any(|f| f.driver.is_unknown() || f.group.is_unknown()) {
         return Verdict::Unknown;
     }
+    // What a paste does not show may stand in the way all the same.
+    if devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
+        return Verdict::Unknown;
+    }
     if devices.iter().all(|f| f.on_vfio()) { Verdict::Ready } else { Verdict::Fixable }
 }
 

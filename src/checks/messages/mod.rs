@@ -119,6 +119,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let mut findings = reading.finish();
     findings.extend(unknown.map(|finding| {
         let count = finding.evidence.len();
+        let finding = if count == 1 { finding.variant("one") } else { finding };
         finding.value("count", count)
     }));
     if paste && findings.is_empty() && !matched && !anything_known(ctx.snap) {
@@ -139,6 +140,7 @@ fn anything_known(snap: &Snapshot) -> bool {
         || snap.kernel.cmdline.known().is_some()
         || snap.kernel.release.known().is_some()
         || snap.kernel.iomem.known().is_some()
+        || !snap.boot.files.is_empty()
 }
 
 fn evidence(log: &TextFile, at: usize, line: &str) -> Evidence {
@@ -210,8 +212,16 @@ impl Reading<'_> {
             return;
         }
         let mut finding = Finding::new(id, found.message.severity, subject).variant(row.variant.as_str());
+        let word = if id == "no-iommu-group" && matches!(finding.subject, Subject::Function(_)) {
+            self.snap.kernel.cmdline.known().and_then(|file| on_word(&file.text))
+        } else {
+            None
+        };
+        if let Some(word) = word {
+            finding = finding.variant("word-there").value("word", word);
+        }
         if !benign {
-            finding.values = found.values.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            finding.values.extend(found.values.iter().map(|(name, value)| (*name, (*value).to_owned())));
         }
         finding.evidence.push(evidence(self.log, at, line));
         self.index.insert(key, self.found.len());
@@ -259,10 +269,29 @@ impl Reading<'_> {
     }
 }
 
+/// The word that switches Intel's IOMMU on, if it is among the words of a command line.
+fn on_word(words: &str) -> Option<&str> {
+    let on = |word: &&str| word.strip_prefix("intel_iommu=").is_some_and(|value| value.split(',').any(|v| v == "on"));
+    words.split_whitespace().find(on)
+}
+
+/// Harvester names a device by its node, domain, bus, device and function: `node-000901000` is 0009:01:00.0.
+fn harvester(name: &str) -> Option<Address> {
+    let (_, digits) = name.rsplit_once('-')?;
+    let part = |from: usize, to: usize| digits.get(from..to);
+    if digits.len() != 9 {
+        return None;
+    }
+    Address::parse(&format!("{}:{}:{}.{}", part(0, 4)?, part(4, 6)?, part(6, 8)?, part(8, 9)?))
+}
+
 /// What a message is about: the device, VM or group that it names.
 fn subject(values: &[(&str, &str)]) -> Subject {
     let value = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     if let Some(address) = value("bdf").and_then(Address::parse) {
+        return Subject::Function(address);
+    }
+    if let Some(address) = value("device").and_then(harvester) {
         return Subject::Function(address);
     }
     if let Some(group) = value("group").and_then(|group| group.parse().ok()) {

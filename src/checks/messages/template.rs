@@ -1,7 +1,8 @@
 //! The pattern language of `data/messages.toml`: literal text with places `{name}` or `{name:kind}`.
 //!
 //! Goes in: a template. Comes out: a compiled [`Template`] that gives the values of its places. Kinds:
-//! `bdf` a PCI address, `n` a decimal number, `hex` digits with or without `0x`, `ids` `vvvv:dddd`, `word` without
+//! `bdf` a PCI address, `n` a decimal number, `window` the number of a bridge's
+//! window, `hex` digits with or without `0x`, `ids` `vvvv:dddd`, `word` without
 //! blanks and punctuation, `quoted` up to the next quote, `text` anything. `{*}` is anything that is not kept,
 //! `{a|b}` one of several literal texts (an empty one is allowed).
 
@@ -75,6 +76,8 @@ fn part(place: &str, last: bool, names: &mut Vec<String>) -> Result<String, Stri
     let expression = match kind {
         "bdf" => r"((?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])",
         "n" => "([0-9]+)",
+        // The memory windows of a bridge are counted after its BARs and those of SR-IOV (include/linux/pci.h).
+        "window" => "(1[45])",
         "hex" => "((?:0x)?[0-9a-fA-F]+)",
         "ids" => "([0-9a-fA-F]{4}:[0-9a-fA-F]{4})",
         "word" => r#"([^ \t'",;()\[\]]+)"#,
