@@ -140,7 +140,6 @@ fn anything_known(snap: &Snapshot) -> bool {
         || snap.kernel.cmdline.known().is_some()
         || snap.kernel.release.known().is_some()
         || snap.kernel.iomem.known().is_some()
-        || !snap.boot.files.is_empty()
 }
 
 fn evidence(log: &TextFile, at: usize, line: &str) -> Evidence {

@@ -82,7 +82,8 @@ pub(super) fn add(snap: &mut Snapshot, name: &str, sections: &[Section]) {
 fn add_grub(snap: &mut Snapshot, file: TextFile) {
     let read = GrubDefault::read(&[&file.text], false);
     if read.settings().is_empty() {
-        snap.boot.files.push(file);
+        // Read, and nothing in it for the kernel.
+        snap.modules.files.push(file);
         return;
     }
     let file = Arc::new(file);
