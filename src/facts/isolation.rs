@@ -124,9 +124,14 @@ impl<'a> Topology<'a> {
         Topology { pci, children, groups: pci.by_group() }
     }
 
+    /// The functions of a group.
+    pub fn members(&self, group: u32) -> &[&'a Function] {
+        self.groups.get(&group).map_or(&[], Vec::as_slice)
+    }
+
     /// Tells why the members of a group are together.
     pub fn story(&self, group: u32) -> GroupStory {
-        let members = self.groups.get(&group).map_or(&[][..], Vec::as_slice);
+        let members = self.members(group);
         let mut bridges: BTreeMap<(usize, Address), BridgeStory> = BTreeMap::new();
         let mut causes: Vec<(Cause, BTreeSet<Address>)> = Vec::new();
         for member in members {

@@ -236,11 +236,13 @@ impl Tree {
 
     fn try_entries(&self, path: &str) -> std::result::Result<Vec<String>, Miss> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = || match &self.below {
-            Some(below) => fs::openat(below.dir(path)?, ".", flags, Mode::empty()),
-            None => fs::openat(CWD, if path.is_empty() { "/" } else { path }, flags, Mode::empty()),
+        let (dir, kept) = self.dir(path)?;
+        let fd = if kept && self.kind == Kind::Live {
+            // It may have been removed and made anew, see `ask`; then the one that was kept shows no names.
+            fs::openat(CWD, if path.is_empty() { "/" } else { path }, flags, Mode::empty())?
+        } else {
+            fs::openat(&dir, ".", flags, Mode::empty())?
         };
-        let fd = open()?;
         let mut names = Vec::new();
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 16 << 10];
         let mut dir = RawDir::new(fd, &mut buffer);

@@ -2,13 +2,15 @@
 
 use super::{Short, Style, cut, plain};
 use crate::facts::Snapshot;
-use crate::facts::pci::{Function, Pci};
+use crate::facts::pci::Function;
 use crate::host::Fact;
+use std::collections::BTreeMap;
 use unicode_width::UnicodeWidthStr;
 
 /// One line per function, then the signs that were used, explained.
 pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String {
     let short = Short::of(&snap.pci);
+    let groups = snap.pci.by_group();
     let mut signs = Signs::default();
     let mut rows: Vec<[String; 7]> =
         vec![["ADDRESS", "ID", "GROUP", "DRIVER", "RESET", "NODE", "NAME"].map(str::to_owned)];
@@ -16,7 +18,7 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
         rows.push([
             short.show(&function.address) + signs.display(function),
             function.ids.known().map_or_else(|| "?".to_owned(), ToString::to_string),
-            group(&snap.pci, function, &mut signs),
+            group(&groups, function, &mut signs),
             plain(&fact(&function.driver)),
             reset(function),
             fact(&function.numa_node),
@@ -48,9 +50,11 @@ fn reset(function: &Function) -> String {
     }
 }
 
-fn group(pci: &Pci, function: &Function, signs: &mut Signs) -> String {
+fn group(groups: &BTreeMap<u32, Vec<&Function>>, function: &Function, signs: &mut Signs) -> String {
     let Some(number) = function.group.known() else { return fact(&function.group) };
-    let shared = pci.group(*number).any(|other| !other.is_bridge() && !other.address.same_slot(&function.address));
+    let shared = groups
+        .get(number)
+        .is_some_and(|all| all.iter().any(|f| !f.is_bridge() && !f.address.same_slot(&function.address)));
     signs.shared |= shared;
     format!("{number}{}", if shared { "+" } else { "" })
 }
