@@ -115,8 +115,8 @@ impl Tree {
             ("power_state", "D0".to_owned()),
             ("d3cold_allowed", "1".to_owned()),
             ("driver_override", "(null)".to_owned()),
-            ("current_link_speed", "8.0 GT/s PCIe".to_owned()),
-            ("current_link_width", "8".to_owned()),
+            ("current_link_speed", "16.0 GT/s PCIe".to_owned()),
+            ("current_link_width", "16".to_owned()),
             ("max_link_speed", "16.0 GT/s PCIe".to_owned()),
             ("max_link_width", "16".to_owned()),
         ];
@@ -205,6 +205,8 @@ fn config(model: &Model) -> Vec<u8> {
     put(0x40, &[0x01, 0x50, 0x03, 0x00]);
     put(0x50, &[0x05, 0x60, 0x80, 0x00]);
     put(0x60, &[0x10, 0x00, model.port << 4 | 2, 0x00, 0x00, 0x00, 0x00, 0x10]);
+    put(0x6c, &[0x04, 0x01]);
+    put(0x72, &[0x04, 0x01]);
     put(0x100, &[0x01, 0x00, 0x02, 0x20]);
     if bridge {
         put(0x200, &[0x0d, 0x00, 0x01, 0x00, 0x5f, 0x00, 0x1d, 0x00]);

@@ -107,7 +107,7 @@ pub struct Resizable {
     pub sizes: u64,
 }
 
-/// A PCIe link, from sysfs `current_link_*` and `max_link_*`.
+/// A PCIe link, from the PCIe capability, else from sysfs `current_link_*` and `max_link_*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// As the kernel prints it, e.g. `16.0 GT/s PCIe`.

@@ -33,11 +33,19 @@ pub struct Tree {
     label: String,
     /// Absent on the running machine, where plain paths are right.
     below: Option<Beneath>,
-    dirs: RefCell<Vec<(String, Rc<OwnedFd>)>>,
+    dirs: RefCell<Vec<OpenDir>>,
     buffer: RefCell<Vec<u8>>,
     cache: OnceCell<Option<Cache>>,
     /// May results of digests be written to the cache?
     keeps: bool,
+}
+
+/// A directory kept open.
+struct OpenDir {
+    path: String,
+    fd: Rc<OwnedFd>,
+    /// The regular files in it, sorted, if its names were read: they are opened without a look first.
+    files: Vec<String>,
 }
 
 /// A path's last component in its open directory. `stat` is of the thing itself, links followed.
@@ -97,9 +105,9 @@ impl Tree {
     fn dir(&self, path: &str) -> std::result::Result<(Rc<OwnedFd>, bool), Errno> {
         let path = if path.is_empty() { "/" } else { path };
         let mut dirs = self.dirs.borrow_mut();
-        if let Some(at) = dirs.iter().rposition(|(open, _)| open == path) {
+        if let Some(at) = dirs.iter().rposition(|open| open.path == path) {
             let entry = dirs.remove(at);
-            let fd = Rc::clone(&entry.1);
+            let fd = Rc::clone(&entry.fd);
             dirs.push(entry);
             return Ok((fd, true));
         }
@@ -110,7 +118,7 @@ impl Tree {
         if dirs.len() >= OPEN_DIRS {
             dirs.remove(0);
         }
-        dirs.push((path.to_owned(), Rc::clone(&fd)));
+        dirs.push(OpenDir { path: path.to_owned(), fd: Rc::clone(&fd), files: Vec::new() });
         Ok((fd, false))
     }
 
@@ -126,7 +134,7 @@ impl Tree {
         let (dir, kept) = self.dir(parent)?;
         match question(&dir, name) {
             Err(Errno::NOENT) if kept && (self.below.is_none() || fs::fstat(&*dir)?.st_nlink == 0) => {
-                self.dirs.borrow_mut().retain(|(_, open)| !Rc::ptr_eq(open, &dir));
+                self.dirs.borrow_mut().retain(|open| !Rc::ptr_eq(&open.fd, &dir));
                 let (dir, _) = self.dir(parent)?;
                 question(&dir, name).map(|answer| (dir, answer))
             }
@@ -172,11 +180,23 @@ impl Tree {
         }
     }
 
+    /// Opens a file of sysfs whose directory was just listed, which showed that it is a regular file.
+    fn open_listed(&self, path: &str) -> Option<OwnedFd> {
+        let (parent, name) = split(path);
+        let dirs = self.dirs.borrow();
+        let dir = dirs.iter().rfind(|open| open.path == parent).filter(|_| is_kernfs(path))?;
+        dir.files.binary_search_by(|file| file.as_str().cmp(name)).ok()?;
+        self.open(&dir.fd, name).ok()
+    }
+
     /// Reads a file, or its first `most` bytes.
     fn try_read(&self, path: &str, most: Option<usize>) -> std::result::Result<Vec<u8>, Miss> {
         if self.kind == Kind::Live && is_attribute(path) {
             let (_, fd) = self.ask(path, |dir, name| self.open(dir, name))?;
             return self.drain(&fd, most, is_kernfs(path));
+        }
+        if let Some(fd) = self.open_listed(path) {
+            return self.drain(&fd, most, true);
         }
         let (fd, stat) = self.open_file(path)?;
         let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
@@ -244,9 +264,10 @@ impl Tree {
             fs::openat(&dir, ".", flags, Mode::empty())?
         };
         let mut names = Vec::new();
+        let mut files = Vec::new();
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 16 << 10];
-        let mut dir = RawDir::new(fd, &mut buffer);
-        while let Some(entry) = dir.next() {
+        let mut entries = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
@@ -255,9 +276,17 @@ impl Tree {
             if names.len() >= ENTRIES_LIMIT {
                 return Err(Miss::Unknown(Why::TooLarge));
             }
-            names.push(String::from_utf8_lossy(name).into_owned());
+            let name = String::from_utf8_lossy(name).into_owned();
+            if entry.file_type() == fs::FileType::RegularFile {
+                files.push(name.clone());
+            }
+            names.push(name);
         }
         names.sort_unstable();
+        files.sort_unstable();
+        if let Some(open) = self.dirs.borrow_mut().iter_mut().find(|open| Rc::ptr_eq(&open.fd, &dir)) {
+            open.files = files;
+        }
         Ok(names)
     }
 }

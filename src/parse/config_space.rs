@@ -47,6 +47,19 @@ impl<T> Found<T> {
     }
 }
 
+/// A PCIe link (link capabilities 0Ch, link status 12h, link capabilities 2 2Ch of the PCIe capability).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Generation: 1 for 2.5 GT/s to 6 for 64 GT/s; 0 if there is no link.
+    pub speed: u32,
+    /// Lanes; 0 if there is no link.
+    pub width: u32,
+    /// The highest generation that the function can do.
+    pub max_speed: u32,
+    /// The most lanes that the function can do.
+    pub max_width: u32,
+}
+
 /// The bytes of one function's configuration space.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpace<'a>(pub &'a [u8]);
@@ -174,6 +187,29 @@ impl<'a> ConfigSpace<'a> {
         })
     }
 
+    /// The link's speeds and widths, as [`LinkState`]; none for a function inside the root complex, and where the
+    /// registers tell no width.
+    pub fn link(&self) -> Found<LinkState> {
+        if matches!(self.port_type(), Found::At(9 | 10)) {
+            return Found::None;
+        }
+        self.capability(cap::EXPRESS).and_then(|at| {
+            let (Some(capable), Some(status)) = (self.u32(at + 0x0c), self.u16(at + 0x12)) else {
+                return Found::Hidden;
+            };
+            // Link capabilities 2 (version 2 of the capability) lists all speeds; before, there were only two.
+            let version2 = self.u16(at + 2).is_some_and(|flags| flags & 0x0f >= 2);
+            let speeds = self.u32(at + 0x2c).filter(|_| version2).map_or(0, |register| register >> 1 & 0x7f);
+            let max_speed = if speeds == 0 { capable & 0x0f } else { speeds.ilog2() + 1 };
+            let max_width = capable >> 4 & 0x3f;
+            if max_width == 0 {
+                return Found::None;
+            }
+            let (speed, width) = (u32::from(status) & 0x0f, u32::from(status) >> 4 & 0x3f);
+            Found::At(LinkState { speed, width, max_speed, max_width })
+        })
+    }
+
     /// Function level reset: device capabilities bit 28, or Advanced Features bit 1 where there is no PCIe.
     pub fn flr(&self) -> Found<bool> {
         match self.capability(cap::EXPRESS) {
@@ -270,6 +306,21 @@ mod tests {
         assert_eq!(config.acs(), Found::At((0x5f, 0x1d)));
         assert_eq!(config.resizable(), Found::At(vec![(1, 0xfff00)]));
         assert_eq!(config.extended(0x0010), Found::None);
+    }
+
+    #[test]
+    fn links() {
+        let mut bytes = express(4096);
+        assert_eq!(ConfigSpace(&bytes).link(), Found::None, "no width");
+        bytes[0x84..0x88].copy_from_slice(&(16 << 4 | 3u32).to_le_bytes());
+        bytes[0x8a..0x8c].copy_from_slice(&(8 << 4 | 1u16).to_le_bytes());
+        let slow = LinkState { speed: 1, width: 8, max_speed: 3, max_width: 16 };
+        assert_eq!(ConfigSpace(&bytes).link(), Found::At(slow));
+        bytes[0xa4] = 0b11110;
+        assert_eq!(ConfigSpace(&bytes).link(), Found::At(LinkState { max_speed: 4, ..slow }));
+        assert_eq!(ConfigSpace(&bytes[..64]).link(), Found::Hidden);
+        bytes[0x7a] = 0x92;
+        assert_eq!(ConfigSpace(&bytes).link(), Found::None, "inside the root complex");
     }
 
     #[test]

@@ -5,13 +5,13 @@ use super::{Acs, Bar, Function, Link, PortType, Resizable, Sriov};
 use crate::facts::attribute::{Attributes, understood};
 use crate::host::{Fact, Host, Why};
 use crate::parse::address::Address;
-use crate::parse::config_space::{ConfigSpace, Found};
+use crate::parse::config_space::{ConfigSpace, Found, LinkState};
 use crate::parse::sysfs;
 
 pub(super) fn add(function: &mut Function, attributes: &Attributes<'_>, config: &Fact<Vec<u8>>) {
     capabilities(function, config);
     regions(function, attributes);
-    function.link = link(attributes);
+    function.link = link(attributes, config);
     function.power_state = attributes.value("power_state");
     function.d3cold_allowed = attributes.parsed("d3cold_allowed", sysfs::switch);
     function.driver_override = match attributes.value("driver_override") {
@@ -133,8 +133,13 @@ fn regions(function: &mut Function, attributes: &Attributes<'_>) {
     }
 }
 
-/// The PCIe link; functions inside the root complex have none (speed `Unknown`, width 0 or 255).
-fn link(attributes: &Attributes<'_>) -> Fact<Link> {
+/// The PCIe link: from its registers, which tell in one read what sysfs tells in four files; else from the files.
+/// Functions inside the root complex have none (speed `Unknown`, width 0 or 255).
+fn link(attributes: &Attributes<'_>, config: &Fact<Vec<u8>>) -> Fact<Link> {
+    if let Found::At(link) = config.known().map_or(Found::Hidden, |bytes| ConfigSpace(bytes).link()) {
+        let LinkState { speed, width, max_speed, max_width } = link;
+        return Fact::Known(Link { speed: speed_name(speed), width, max_speed: speed_name(max_speed), max_width });
+    }
     let width = |name: &str| attributes.parsed(name, |text| text.parse::<u32>().ok());
     attributes.value("max_link_speed").and_then(|max_speed| {
         width("max_link_width").and_then(|max_width| {
@@ -146,6 +151,20 @@ fn link(attributes: &Attributes<'_>) -> Fact<Link> {
                 .and_then(|speed| width("current_link_width").map(|width| Link { speed, width, max_speed, max_width }))
         })
     })
+}
+
+/// A generation as sysfs names it (`pci_speed_string` in `drivers/pci/probe.c`).
+fn speed_name(generation: u32) -> String {
+    let name = match generation {
+        1 => "2.5 GT/s PCIe",
+        2 => "5.0 GT/s PCIe",
+        3 => "8.0 GT/s PCIe",
+        4 => "16.0 GT/s PCIe",
+        5 => "32.0 GT/s PCIe",
+        6 => "64.0 GT/s PCIe",
+        _ => "Unknown",
+    };
+    name.to_owned()
 }
 
 /// `8-4-4-4-12` hex digits: a mediated device's directory.
