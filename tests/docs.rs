@@ -1,0 +1,52 @@
+//! The command line reference and the book of findings are generated from the program
+//! (`UPDATE_EXPECT=1 cargo test --test docs` writes them) and checked here.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::fmt::Write;
+use std::path::Path;
+use vfioneer::checks::pages;
+
+fn generated(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == text, "{} is not what the program says: UPDATE_EXPECT=1 rewrites it", path.display());
+}
+
+#[test]
+fn the_command_line_reference() {
+    let mut text = "# Command line reference\n\nGenerated from the program's own help.\n".to_owned();
+    let mut command = vfioneer::cli::command().term_width(80);
+    section(&mut text, "vfioneer", &command.render_long_help().to_string());
+    for verb in command.get_subcommands_mut() {
+        let name = format!("vfioneer {}", verb.get_name());
+        let help = verb.clone().bin_name(&name).term_width(80).render_long_help().to_string();
+        section(&mut text, &name, &help);
+    }
+    generated("cli.md", &text);
+}
+
+fn section(text: &mut String, name: &str, help: &str) {
+    let lines: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    write!(text, "\n## `{name}`\n\n```text\n{}\n```\n", lines.trim_end()).unwrap();
+}
+
+#[test]
+fn the_book_of_findings() {
+    let mut text = "# Findings, symptoms and terms\n\nEach is also shown by `vfioneer explain ID`.\n\n".to_owned();
+    let mut all = pages::all();
+    all.sort_by_key(|page| page.id);
+    for page in &all {
+        writeln!(text, "- [`{id}`](#{id}): {title}", id = page.id, title = page.head("title")).unwrap();
+    }
+    for page in &all {
+        write!(text, "\n## {}\n\n{}.\n\n", page.id, page.head("title").trim_end_matches('.')).unwrap();
+        for line in page.body.trim().lines() {
+            let line = if line.starts_with("## ") { format!("#{line}") } else { line.to_owned() };
+            writeln!(text, "{line}").unwrap();
+        }
+    }
+    generated("findings.md", &text);
+}
