@@ -2,7 +2,7 @@
 //! `data/cmdline_words.toml`, and words that the kernel itself says it does not know.
 
 use super::words::{self, Word};
-use super::{Check, Ctx, Finding, Severity, acs_override_on};
+use super::{Check, Ctx, Finding, Severity, acs_override_on, distros};
 use crate::facts::Snapshot;
 use crate::facts::initramfs::Generator;
 use crate::facts::system::CpuVendor;
@@ -161,11 +161,10 @@ fn holds(ctx: &Ctx<'_>, when: &str) -> Option<bool> {
     }
 }
 
-/// The distributions that use SELinux by default: Fedora and the RHEL family, openSUSE since 2025.
+/// Is SELinux on by default here?
 fn selinux_family(snap: &Snapshot) -> Option<bool> {
     let distro = snap.system.distro.known()?;
-    let families = ["fedora", "rhel", "centos", "opensuse-tumbleweed", "opensuse-microos"];
-    Some(std::iter::once(&distro.id).chain(&distro.like).any(|id| families.contains(&id.as_str())))
+    Some(distros::row(distro).is_some_and(|row| row.selinux))
 }
 
 /// vfio-pci evicts the framebuffer of VGA devices only (class 0300): for another display the word can be of use.

@@ -1,15 +1,11 @@
 //! GRUB's configuration in two places: the one that the firmware's loader reads, and the one that is generated.
 
-use super::{Check, Ctx, Finding, Severity, Subject};
+use super::{Check, Ctx, Finding, Severity, Subject, distros};
 use crate::facts::Evidence;
 use crate::facts::boot::{Chain, GrubConfig};
 use crate::facts::system::Distro;
 
 pub(super) const CHECK: Check = Check { ids: &["grub-stub-overwritten", "grub-cfg-split"], run };
-
-/// The last major version of a distribution that keeps its whole grub.cfg on the ESP; later ones keep a stub there that
-/// leads to `/boot/grub2/grub.cfg` (Fedora 34, RHEL 9: https://fedoraproject.org/wiki/Changes/UnifyGrubConfig).
-const WHOLE_ON_ESP: &[(&str, u32)] = &[("fedora", 33), ("rhel", 8), ("centos", 8)];
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let boot = &ctx.snap.boot;
@@ -46,10 +42,11 @@ fn first_lines(config: &GrubConfig) -> Evidence {
     Evidence::at(config.file.path.clone(), number, text.trim())
 }
 
+/// Later versions keep a stub on the ESP that leads to `/boot/grub2/grub.cfg`.
 fn whole_on_esp(distro: &Distro) -> bool {
     let major: Option<u32> = distro.version.split('.').next().and_then(|major| major.parse().ok());
-    let is = |id: &str| distro.id == id || (id != "fedora" && distro.like.iter().any(|like| like == id));
-    WHOLE_ON_ESP.iter().any(|(id, last)| is(id) && major.is_some_and(|major| major <= *last))
+    let last = distros::row(distro).and_then(|row| row.grub_cfg_on_esp_until);
+    matches!((major, last), (Some(major), Some(last)) if major <= last)
 }
 
 #[cfg(test)]

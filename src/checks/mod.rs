@@ -19,6 +19,7 @@ mod cmdline_words;
 mod config_line_duplicated;
 mod device;
 mod device_pages;
+mod distros;
 mod early_load;
 mod grub_files;
 mod host_is_guest;
