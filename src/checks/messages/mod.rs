@@ -100,14 +100,14 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let taken_back = taken_back(table, log);
     for (at, line) in log.text.lines().enumerate() {
         let line = paste::plain(line);
-        if table.may_match(&line) {
-            if let Some(found) = table.find(&line) {
-                matched = true;
-                if !is_taken_back(&taken_back, &found) {
-                    reading.add(at, &line, &found);
-                }
-                continue;
+        if table.may_match(&line)
+            && let Some(found) = table.find(&line)
+        {
+            matched = true;
+            if !is_taken_back(&taken_back, &found) {
+                reading.add(at, &line, &found);
             }
+            continue;
         }
         if paste && paste::looks_like_error(&line) {
             let finding = unknown.get_or_insert_with(|| Finding::new("message-unknown", Severity::Info, Subject::Host));

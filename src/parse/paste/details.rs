@@ -56,10 +56,10 @@ impl Device {
             "DevCap" => self.flr_line(value),
             key if key.starts_with("Region ") => {
                 let index = key.get(7..).and_then(|index| index.trim().parse().ok());
-                if let Some(region) = index.and_then(|index| region(index, value)) {
-                    if self.regions.iter().all(|known| known.index != region.index) {
-                        self.regions.push(region);
-                    }
+                if let Some(region) = index.and_then(|index| region(index, value))
+                    && self.regions.iter().all(|known| known.index != region.index)
+                {
+                    self.regions.push(region);
                 }
             }
             key if key.starts_with("ExtTag") => self.flr_line(text),

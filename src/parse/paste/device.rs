@@ -243,12 +243,13 @@ impl Device {
         };
         let class = class.trim();
         let number = class.strip_prefix("Class ").unwrap_or(class);
-        if number.len() == 4 && after.starts_with(' ') {
-            if let (Some(code), Some(_)) = (hex16(number), ids(after.split_whitespace().next().unwrap_or_default())) {
-                self.class = Some(u32::from(code) << 8);
-                self.set_rest(after.trim());
-                return true;
-            }
+        if number.len() == 4
+            && after.starts_with(' ')
+            && let (Some(code), Some(_)) = (hex16(number), ids(after.split_whitespace().next().unwrap_or_default()))
+        {
+            self.class = Some(u32::from(code) << 8);
+            self.set_rest(after.trim());
+            return true;
         }
         if let Some(code) = classes::code(class) {
             self.class = Some(u32::from(code) << 8);
@@ -316,7 +317,9 @@ impl Device {
 mod tests {
     use super::*;
 
-    fn shown(line: &str) -> (String, Option<u32>, Option<(u16, u16)>, Option<String>, Option<Option<String>>) {
+    type Shown = (String, Option<u32>, Option<(u16, u16)>, Option<String>, Option<Option<String>>);
+
+    fn shown(line: &str) -> Shown {
         let (address, device) = header(line, false).unwrap_or_else(|| panic!("{line}"));
         (address.to_string(), device.class, device.ids, device.name, device.driver)
     }

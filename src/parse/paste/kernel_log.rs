@@ -76,11 +76,12 @@ impl KernelLog {
             return true;
         }
         for head in ["Kernel command line: ", "Command line: "] {
-            if let Some((before, words)) = text.split_once(head) {
-                if before.len() < 40 && !words.trim().is_empty() {
-                    self.cmdline.get_or_insert_with(|| (number, words.trim().to_owned()));
-                    return true;
-                }
+            if let Some((before, words)) = text.split_once(head)
+                && before.len() < 40
+                && !words.trim().is_empty()
+            {
+                self.cmdline.get_or_insert_with(|| (number, words.trim().to_owned()));
+                return true;
             }
         }
         if let Some(found) = GROUP.as_ref().filter(|_| text.contains("group ")).and_then(|r| r.captures(text)) {
@@ -117,13 +118,13 @@ impl KernelLog {
                 }
             }
         }
-        if text.contains("vgaarb") || text.contains("efifb") {
-            if let Some(found) = BOOT_VGA.as_ref().and_then(|r| r.captures(text)) {
-                let address = (1..=3).find_map(|at| found.get(at)).and_then(|m| Address::parse(m.as_str()));
-                if let Some(address) = address {
-                    devices.see(address, Device { boot_display: Some(at()), ..seen(number, line) });
-                    return true;
-                }
+        if (text.contains("vgaarb") || text.contains("efifb"))
+            && let Some(found) = BOOT_VGA.as_ref().and_then(|r| r.captures(text))
+        {
+            let address = (1..=3).find_map(|at| found.get(at)).and_then(|m| Address::parse(m.as_str()));
+            if let Some(address) = address {
+                devices.see(address, Device { boot_display: Some(at()), ..seen(number, line) });
+                return true;
             }
         }
         self.take_words(text, at)
