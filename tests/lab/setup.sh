@@ -13,6 +13,11 @@ debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 fdisk                /sbin/sfdisk
 e2fsprogs            /sbin/debugfs
 pciutils             /usr/bin/lspci
+cpio                 /usr/bin/cpio
+bzip2                /usr/bin/bzip2
+lz4                  /usr/bin/lz4
+xz-utils             /usr/bin/lzma
+zstd                 /usr/bin/zstd
 '
 [ "$(id -u)" = 0 ] || wanted="$wanted
 fakeroot             /usr/bin/fakeroot

@@ -44,21 +44,22 @@ fn archive(seed: &str) -> Vec<u8> {
     build(&files)
 }
 
-/// Packs with a program; none if it is not installed.
-fn packed(program: &[&str], data: &[u8]) -> Option<Vec<u8>> {
+/// Packs with a program, which `make setup` installs.
+fn packed(program: &[&str], data: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program[0])
         .args(&program[1..])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .ok()?;
-    let mut stdin = child.stdin.take()?;
+        .unwrap_or_else(|error| panic!("{program:?}: {error} (`make setup` installs it)"));
+    let mut stdin = child.stdin.take().expect("a pipe");
     let data = data.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&data));
-    let output = child.wait_with_output().ok()?;
-    writer.join().ok()?.ok()?;
-    (output.status.success() && !output.stdout.is_empty()).then_some(output.stdout)
+    let output = child.wait_with_output().expect("an end");
+    writer.join().expect("a writer").expect("all was read");
+    assert!(output.status.success() && !output.stdout.is_empty(), "{program:?}");
+    output.stdout
 }
 
 const PROGRAMS: &[&[&str]] = &[
@@ -82,7 +83,7 @@ fn every_compression() {
     let expected = list(&main).expect("an archive");
     let all: Vec<_> = list(&early).expect("an archive").into_iter().chain(expected.clone()).collect();
     for program in PROGRAMS {
-        let Some(image) = packed(program, &main) else { continue };
+        let image = packed(program, &main);
         assert_eq!(list(&image).unwrap_or_else(|e| panic!("{program:?}: {e}")), expected);
         // Microcode in front, zeros between and behind, as bootloaders and generators put them together.
         let mut whole = early.clone();
@@ -92,9 +93,9 @@ fn every_compression() {
         assert_eq!(list(&whole).unwrap_or_else(|e| panic!("{program:?}: {e}")), all);
         // Two archives in one compressed part, and two compressed parts.
         let second = archive("second");
-        let two = packed(program, &[main.as_slice(), &[0; 100], &second].concat()).expect("packed before");
+        let two = packed(program, &[main.as_slice(), &[0; 100], &second].concat());
         assert_eq!(list(&two).expect("two archives").len(), expected.len() * 2);
-        let parts = [image.as_slice(), &[0; 4], &packed(program, &second).expect("packed before")].concat();
+        let parts = [image.as_slice(), &[0; 4], &packed(program, &second)].concat();
         if !program.contains(&"-l") {
             assert_eq!(list(&parts).unwrap_or_else(|e| panic!("{program:?}: {e}")).len(), expected.len() * 2);
         }
@@ -122,7 +123,7 @@ fn several_megabytes() {
         (&["zstd", "-q", "--long=24"], &image, size),
         (&lzma, &small, 1 << 20),
     ] {
-        let Some(packed) = packed(program, image) else { continue };
+        let packed = packed(program, image);
         let expected = [("x".to_owned(), size as u64), ("xx".to_owned(), 100)];
         assert_eq!(list(&packed).unwrap_or_else(|e| panic!("{program:?}: {e}")), expected);
     }
@@ -138,11 +139,10 @@ fn cpio_itself() {
         .current_dir(dir.path())
         .stderr(Stdio::null())
         .output();
-    let Ok(output) = run else { return };
-    if output.status.success() && !output.stdout.is_empty() {
-        let found = list(&output.stdout).expect("an archive");
-        assert_eq!(found.last(), Some(&("d/e/f".to_owned(), 6)));
-    }
+    let output = run.expect("a shell");
+    assert!(output.status.success(), "`make setup` installs cpio");
+    let found = list(&output.stdout).expect("an archive");
+    assert_eq!(found.last(), Some(&("d/e/f".to_owned(), 6)));
 }
 
 #[test]
