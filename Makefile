@@ -2,9 +2,10 @@
 
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 DIST := target/$(TARGET)/dist/vfioneer
+PREFIX ?= /usr/local
 LAB_RUN = LAB_BINARY=$(CURDIR)/$(DIST) cargo test -q --test lab
 
-.PHONY: setup build dist demo test unit lab lab-subset lab-captures check bench clean-lab
+.PHONY: setup build dist install docs demo test unit lab lab-subset lab-captures check bench clean-lab
 
 build:
 	cargo build
@@ -16,6 +17,13 @@ setup:
 # The static binary that is handed out: $(DIST)
 dist:
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --target $(TARGET) --bin vfioneer
+
+install: dist
+	install -Dm755 $(DIST) $(DESTDIR)$(PREFIX)/bin/vfioneer
+
+# docs/cli.md, docs/findings.md and docs/support.md, from the program and its tests.
+docs:
+	UPDATE_EXPECT=1 cargo test -q --test docs
 
 # The main job on an emulated host with an IOMMU and a spare GPU.
 demo: setup dist
