@@ -49,7 +49,9 @@ fn show(out: &Path, shown: &mut u32, terminal: bool) -> bool {
 }
 
 fn progress(folder: &Path, elapsed: Duration, terminal: bool) {
-    let line: String = guest::tail(&folder.join("serial.log"), 1).chars().take(60).collect();
+    let console = guest::tail(&folder.join("serial.log"), 1);
+    let line: String =
+        if console.is_empty() { "firmware, boot loader, Linux".into() } else { console.chars().take(60).collect() };
     if terminal {
         print!("\r\x1b[K{:3} s  {line}", elapsed.as_secs());
         let _ = std::io::stdout().flush();

@@ -9,7 +9,7 @@ use crate::cells::Cell;
 use crate::machine;
 
 /// A boot that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(600);
 /// How often the machine and its share are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -74,7 +74,23 @@ fn limited(child: &mut Child, limit: Duration, mut look: impl FnMut()) -> Option
 /// The last lines of a console's log, without what terminals understand and people don't.
 pub fn tail(file: &Path, lines: usize) -> String {
     let bytes = fs::read(file).unwrap_or_default();
-    let text: String = String::from_utf8_lossy(&bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let text = plain(&String::from_utf8_lossy(&bytes));
     let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Text without control characters and escape sequences.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // A sequence ends with its first letter.
+            '\x1b' => drop(chars.find(char::is_ascii_alphabetic)),
+            '\n' => plain.push(c),
+            _ if c.is_control() => {}
+            _ => plain.push(c),
+        }
+    }
+    plain
 }

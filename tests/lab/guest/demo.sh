@@ -6,7 +6,8 @@ number=0
 show() {
     number=$((number + 1))
     file=/lab/out/$number
-    { echo "# $*"; "$@" 2>&1; } >"$file.part"
+    echo "running: $*"
+    { echo "\$ $*"; "$@" 2>&1; } >"$file.part"
     mv "$file.part" "$file.answer"
 }
 export COLUMNS=80
