@@ -31,6 +31,7 @@ pub fn boot(
     fs::copy(stamp::guest(script), share.join("run.sh")).map_err(fail)?;
     fs::copy(stamp::guest("dump.sh"), share.join("dump.sh")).map_err(fail)?;
     fs::write(share.join("options"), "").map_err(fail)?;
+    fs::write(share.join("device"), cell.device()).map_err(fail)?;
     let image_of_cell = folder.join("disk.img");
     disk::prepare(cell, image, &image_of_cell)?;
     let booted = guest::boot(cell, folder, look);
@@ -78,7 +79,10 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
     let list = json(&out.join("list.json"))?;
     problems.extend(listing::compare(&list, &lspci, &sysfs));
     let check = json(&out.join("check.json"))?;
-    problems.extend(findings::compare(&check, code("check.json")?, &cell.expected()));
+    problems.extend(findings::compare(&check, code("check.json")?, &cell.expected(), false));
+    let asked = json(&out.join("asked.json"))?;
+    let about = findings::compare(&asked, code("asked.json")?, &cell.expected(), true);
+    problems.extend(about.into_iter().map(|problem| format!("{} asked: {problem}", cell.device())));
     if code("capture")? == 0 {
         problems.extend(capture(&out.join("host.tar.zst"), folder, binary, (&list, &check))?);
     }

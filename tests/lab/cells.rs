@@ -61,6 +61,8 @@ pub type Wanted = (&'static str, Option<&'static str>);
 #[derive(Debug)]
 pub struct Expected {
     pub must: Vec<Wanted>,
+    /// What must be there besides when the device is named.
+    pub asked: Vec<Wanted>,
     pub may: Vec<&'static str>,
 }
 
@@ -78,6 +80,15 @@ impl Cell {
         }
     }
 
+    /// The device that `check` is asked about.
+    pub fn device(&self) -> &'static str {
+        match self.state {
+            State::SharedGroup => SHARED_GPU,
+            State::NativeDriver => NIC,
+            _ => GPU,
+        }
+    }
+
     /// The findings of this cell.
     pub fn expected(&self) -> Expected {
         let (mut must, mut may): (Vec<Wanted>, Vec<&str>) = match self.state {
@@ -87,7 +98,7 @@ impl Cell {
                 (vec![("iommu-off-in-kernel", None)], vec!["no-iommu-group", "interrupt-remapping-off"])
             }
             State::NoRemapping => (vec![("interrupt-remapping-off", None)], vec![]),
-            State::SharedGroup => (vec![("group-shared", Some(SHARED_GPU))], vec!["group-not-viable"]),
+            State::SharedGroup => (vec![], vec!["group-not-viable"]),
             State::IdenticalGpus => (vec![("identical-devices", Some(GPU))], vec![]),
             State::NativeDriver => {
                 (vec![("native-driver-won", Some(NIC))], vec!["early-load-missing", "initramfs-stale"])
@@ -98,7 +109,11 @@ impl Cell {
             must.push(("virtualization-off", None));
             may.push("kvm-unusable");
         }
-        Expected { must, may }
+        let asked = match self.state {
+            State::SharedGroup => vec![("group-shared", Some(SHARED_GPU))],
+            _ => vec![],
+        };
+        Expected { must, asked, may }
     }
 }
 

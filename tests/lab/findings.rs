@@ -5,7 +5,9 @@ use serde_json::Value;
 use crate::cells::Expected;
 
 /// Every finding that is missing, and every accusation that is false.
-pub fn compare(check: &Value, code: i32, expected: &Expected) -> Vec<String> {
+///
+/// `asked`: whether the cell's device was named.
+pub fn compare(check: &Value, code: i32, expected: &Expected, asked: bool) -> Vec<String> {
     let mut problems = Vec::new();
     if check["schema"] != "vfioneer/check/1" {
         problems.push(format!("check: schema is {}", check["schema"]));
@@ -18,7 +20,8 @@ pub fn compare(check: &Value, code: i32, expected: &Expected) -> Vec<String> {
         problems.push("check: no findings".to_owned());
         return problems;
     };
-    for (id, subject) in &expected.must {
+    let also = if asked { expected.asked.as_slice() } else { &[] };
+    for (id, subject) in expected.must.iter().chain(also) {
         let found = findings
             .iter()
             .any(|finding| finding["id"] == *id && subject.is_none_or(|subject| concerns(finding, subject)));
@@ -30,7 +33,8 @@ pub fn compare(check: &Value, code: i32, expected: &Expected) -> Vec<String> {
     for finding in findings {
         problems.extend(shape(finding));
         let id = finding["id"].as_str().unwrap_or_default();
-        let wanted = expected.must.iter().any(|(must, _)| *must == id) || expected.may.contains(&id);
+        let mut must = expected.must.iter().chain(also);
+        let wanted = must.any(|(must, _)| *must == id) || expected.may.contains(&id);
         if !wanted && (finding["severity"] == "error" || finding["severity"] == "warning") {
             problems.push(format!(
                 "check: {} {id} for {} is a false accusation: {}",
