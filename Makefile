@@ -53,6 +53,7 @@ check:
 	cargo clippy --all-targets -- -D warnings
 
 bench:
+	cargo build --release
 	cargo run --release --example bench
 
 # What cells left behind; the images in the cache stay.
