@@ -112,6 +112,8 @@ pub struct Kernel {
     /// Where `/boot/config-R` is not: `/lib/modules/R/config`.
     #[serde(default)]
     pub config_in_modules: bool,
+    /// Where module directories are, if not in `/lib/modules`; then nothing is put into `/boot` either.
+    pub modules_in: Option<String>,
     /// Text of `/proc/iomem`.
     #[serde(default)]
     pub iomem: String,
@@ -348,11 +350,13 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 fn installed(tree: &mut Tree, kernel: &Kernel, release: &str) {
-    let base = format!("/lib/modules/{release}");
+    let base = format!("{}/{release}", kernel.modules_in.as_deref().unwrap_or("/lib/modules"));
     let config: String = kernel.config.iter().map(|(key, value)| format!("CONFIG_{key}={value}\n")).collect();
     let at = if kernel.config_in_modules { format!("{base}/config") } else { format!("/boot/config-{release}") };
     tree.insert(at, Entry::File(config.into_bytes()));
-    tree.insert(format!("/boot/vmlinuz-{release}"), Entry::File(b"MZ".to_vec()));
+    if kernel.modules_in.is_none() {
+        tree.insert(format!("/boot/vmlinuz-{release}"), Entry::File(b"MZ".to_vec()));
+    }
     let list = |names: &[String], end: &str| -> Vec<u8> {
         names.iter().map(|m| format!("kernel/drivers/{m}.ko{end}\n")).collect::<String>().into_bytes()
     };

@@ -34,6 +34,9 @@ pub struct HostFile {
     /// Drivers of functions that a base describes, by address.
     #[serde(default, rename = "driver")]
     pub drivers: BTreeMap<String, String>,
+    /// `driver_override` of functions that a base describes, by address.
+    #[serde(default, rename = "override")]
+    pub overrides: BTreeMap<String, String>,
     /// USB devices.
     #[serde(default, rename = "usb")]
     pub usb: Vec<sysfs::Usb>,
@@ -61,6 +64,13 @@ pub struct HostFile {
     /// This boot's kernel messages.
     #[serde(default)]
     pub dmesg: String,
+}
+
+impl HostFile {
+    fn function(&mut self, address: &str) -> &mut sysfs::Function {
+        let found = self.functions.iter_mut().find(|function| function.at == address);
+        found.unwrap_or_else(|| panic!("no function {address}"))
+    }
 }
 
 /// What `check` must and must not say of a host, written by hand from the facts.
@@ -122,8 +132,10 @@ pub fn load(name: &str) -> HostFile {
     let table = with_bases(&path);
     let mut host = HostFile::deserialize(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     for (address, driver) in std::mem::take(&mut host.drivers) {
-        let function = host.functions.iter_mut().find(|function| function.at == address);
-        function.unwrap_or_else(|| panic!("{name}: no function {address}")).driver = Some(driver);
+        host.function(&address).driver = Some(driver);
+    }
+    for (address, driver) in std::mem::take(&mut host.overrides) {
+        host.function(&address).driver_override = Some(driver);
     }
     if host.iommu.as_ref().is_none_or(|iommu| iommu.off) {
         host.functions.iter_mut().for_each(|function| function.group = None);
