@@ -6,6 +6,7 @@
 mod hosts;
 
 use hosts::HostFile;
+use std::sync::LazyLock;
 use vfioneer::checks::verdict::{device_verdict, verdict};
 use vfioneer::checks::{self, Finding, Severity};
 use vfioneer::facts::{self, Needs, Snapshot};
@@ -28,10 +29,13 @@ fn look(name: &str) -> Looked {
     Looked { name: name.to_owned(), file, snap, findings }
 }
 
-/// All hosts, or those whose names contain `HOSTS`.
-fn all() -> Vec<Looked> {
-    let wanted = std::env::var("HOSTS").unwrap_or_default();
-    hosts::names().iter().filter(|name| name.contains(&wanted)).map(|name| look(name)).collect()
+/// All hosts, or those whose names contain `HOSTS`; looked at once.
+fn all() -> &'static [Looked] {
+    static ALL: LazyLock<Vec<Looked>> = LazyLock::new(|| {
+        let wanted = std::env::var("HOSTS").unwrap_or_default();
+        hosts::names().iter().filter(|name| name.contains(&wanted)).map(|name| look(name)).collect()
+    });
+    &ALL
 }
 
 /// `[severity:]id[@subject]` against a finding.

@@ -35,14 +35,21 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if interest < Interest::Configured && is_integrated(pci, function) {
             continue;
         }
+        // The host keeps its picture, and another card is the VM's: nothing to change.
+        let for_vms = |f: &&&Function| ctx.interest(&f.address) >= Interest::Configured;
+        if interest < Interest::Configured && displays.iter().any(|f| for_vms(&f)) {
+            continue;
+        }
         let severity =
             if interest == Interest::Goal && !function.on_vfio() { Severity::Warning } else { Severity::Info };
         let mut finding = Finding::new("boot-display-on-candidate", severity, Subject::Function(function.address))
             .value("device", function.name())
             .value("address", function.address);
-        if let Some(other) = displays.iter().find(|f| f.address != function.address) {
-            finding = finding.value("other", other.name());
-        }
+        // A card that is a VM's, too, is no way out.
+        finding = match displays.iter().find(|f| f.address != function.address && !for_vms(f)) {
+            Some(other) => finding.value("other", other.name()),
+            None => finding.variant("no-other"),
+        };
         findings.push(match &function.boot_display_evidence {
             Some(evidence) => finding.evidence(evidence.clone()),
             None => finding.evidence(function.evidence("boot_vga", "1")),
@@ -97,6 +104,8 @@ mod tests {
         let snap = boots_on_the_card();
         assert_eq!(found(&snap, &[]), ["info boot-display-on-candidate 0000:01:00.0"]);
         assert_eq!(found(&snap, &[GPU]), ["warning boot-display-on-candidate 0000:01:00.0"]);
+        assert_eq!(found(&snap, &[IGPU]), Vec::<String>::new(), "the other one goes to a VM");
+        assert_eq!(found(&snap, &[GPU, IGPU]), ["warning boot-display-on-candidate/no-other 0000:01:00.0"]);
     }
 
     #[test]

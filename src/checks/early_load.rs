@@ -1,6 +1,7 @@
 //! vfio-pci is told which devices to take, and nothing makes sure that it is there before their drivers.
 
 use super::blacklist_too_wide::blacklisted;
+use super::ids::takes_too_much;
 use super::intent::{Claim, claims};
 use super::words::{self, builtin};
 use super::{Check, Ctx, Finding, Severity};
@@ -29,7 +30,8 @@ enum Gap {
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let snap = ctx.snap;
-    let claims = claims(snap);
+    let mut claims = claims(snap);
+    claims.retain(|claim| !takes_too_much(ctx, claim));
     if claims.is_empty() || builtin(snap, "vfio_pci") == Some(true) {
         return Vec::new(); // Built in, it is there before every module; cmdline or ids are judged elsewhere.
     }
@@ -141,6 +143,8 @@ impl Order {
                 }
             } else if self.before_udev || self.blacklisted.contains(native) || softdep(native) {
                 // vfio-pci comes first, or the other does not come by itself.
+            } else if words::generator_is(snap, Generator::NixOs) == Some(true) {
+                // Its list for the initramfs is in no file that can be read here.
             } else if self.beside_udev {
                 if in_an_image(snap, native) {
                     gaps.push((Gap::RaceInImage, native.clone()));

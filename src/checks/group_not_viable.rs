@@ -1,8 +1,10 @@
 //! A member of a group is on a vfio driver, and another endpoint of the group is driven by the host.
 
-use super::device::{is_endpoint, list, named, stands_aside};
+use super::device::{companions, is_endpoint, is_integrated, list, named, stands_aside};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::pci::Function;
+use crate::facts::usage::UseKind;
+use crate::parse::address::Address;
 
 pub(super) const CHECK: Check = Check { ids: &["group-not-viable"], run };
 
@@ -13,10 +15,19 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         let wanted: Vec<&Function> = members.iter().copied().filter(|f| f.on_vfio()).collect();
         let offends = |f: &&Function| is_endpoint(f) == Some(true) && stands_aside(f) == Some(false);
         let offenders: Vec<&Function> = members.into_iter().filter(offends).collect();
-        if wanted.is_empty() || offenders.is_empty() {
+        // What was forgotten of the card itself is another finding: function-left-behind.
+        let of_the_card = |f: &&Function| {
+            let pci = &ctx.snap.pci;
+            let part = |w: &&Function| companions(pci, w).iter().any(|c| c.address == f.address);
+            wanted.iter().any(|w| w.is_display() && !is_integrated(pci, w) && part(w))
+        };
+        if wanted.is_empty() || offenders.iter().all(of_the_card) {
             continue;
         }
+        let needed: Vec<Address> = offenders.iter().map(|f| f.address).filter(|a| needs(ctx, a)).collect();
         let mut finding = Finding::new("group-not-viable", Severity::Error, Subject::Group(group))
+            .variant(if needed.is_empty() { "" } else { "needed" })
+            .value("needed", list(&needed))
             .value("group", group)
             .value("wanted", list(wanted.iter().map(|f| f.address)))
             .value("offenders", list(offenders.iter().map(|f| named(f))));
@@ -29,6 +40,13 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     findings
 }
 
+/// True if the host works with it: disks and networks.
+fn needs(ctx: &Ctx<'_>, address: &Address) -> bool {
+    use UseKind::{DefaultRoute, Network, RootStorage, SshSession, Storage};
+    let mut uses = ctx.snap.usage.of(address);
+    uses.any(|used| matches!(used.kind, RootStorage | Storage | DefaultRoute | SshSession | Network))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::checks::pages;
@@ -37,7 +55,7 @@ mod tests {
 
     #[test]
     fn endpoints_with_a_host_driver_offend_and_nothing_else_does() {
-        let sound = "0000:01:00.1";
+        let sound = "0000:00:1f.3";
         for (driver, expected) in [
             (Fact::Known("snd_hda_intel".to_owned()), 1),
             (Fact::Known("nvidia-nvswitch".to_owned()), 1),
@@ -48,9 +66,22 @@ mod tests {
             (Fact::default(), 0),
         ] {
             let mut snap = t::passthrough();
-            t::change(&mut snap, sound, |f| f.driver = driver.clone());
+            t::change(&mut snap, sound, |f| {
+                f.driver = driver.clone();
+                f.group = Fact::Known(14);
+            });
             assert_eq!(t::only(&t::check(&snap), "group-not-viable").len(), expected, "{driver:?}");
         }
+    }
+
+    #[test]
+    fn what_was_forgotten_of_the_card_is_said_of_the_card() {
+        let mut snap = t::passthrough();
+        t::change(&mut snap, "0000:01:00.1", |f| f.driver = Fact::Known("snd_hda_intel".into()));
+        let found = t::check(&snap);
+        assert!(t::only(&found, "group-not-viable").is_empty());
+        assert!(t::only(&found, "reset-needs-whole-slot").is_empty());
+        assert_eq!(t::shown(&t::only(&found, "function-left-behind")), ["error function-left-behind 0000:01:00.0"]);
     }
 
     #[test]

@@ -44,9 +44,14 @@ fn judge(ctx: &Ctx<'_>, group: u32, members: &[&Function]) -> Option<(Finding, V
         return None;
     }
     let all_stand_aside = others.iter().all(|f| stands_aside(f) == Some(true));
+    let switches = wanted.iter().chain(&others).all(|f| is_nvswitch(f));
     let severity = if somebody_asks && !all_stand_aside { Severity::Error } else { Severity::Info };
     let mut finding = Finding::new("group-shared", severity, Subject::Group(group))
-        .variant(if somebody_asks && all_stand_aside { "aside" } else { "" })
+        .variant(match (switches, somebody_asks && all_stand_aside) {
+            (true, _) => "nvswitch",
+            (false, true) => "aside",
+            (false, false) => "",
+        })
         .value("group", group)
         .value("wanted", list(wanted.iter().map(|f| f.address)))
         .value("others", list(others.iter().map(|f| named(f))));
@@ -167,7 +172,7 @@ mod tests {
             switch.group = Fact::Known(114);
             t::add(&mut snap, switch);
         }
-        assert_eq!(t::shown(&t::only(&t::check(&snap), "group-shared")), ["info group-shared group 114"]);
+        assert_eq!(t::shown(&t::only(&t::check(&snap), "group-shared")), ["info group-shared/nvswitch group 114"]);
     }
 
     #[test]

@@ -35,12 +35,17 @@ fn judge(ctx: &Ctx<'_>, claims: &[Claim], ids: Ids, twins: &[&Function]) -> Opti
             && f.driver_override.known().is_none()
             && claims.iter().any(|claim| claim.takes(f) == Some(true))
     };
+    let by_address = |f: &&&Function| {
+        f.on_vfio() && f.driver_override.known().is_some() && !claims.iter().any(|claim| claim.takes(f) == Some(true))
+    };
     let asked = |f: &&&Function| ctx.interest(&f.address) >= Interest::Configured && !driven(f);
     let wanted: Vec<&&Function> = twins.iter().filter(asked).collect();
     let kept: Vec<&&Function> = twins.iter().filter(|f| !asked(f)).collect();
     let subject = match (wanted.first(), kept.is_empty()) {
         // All of them go to VMs: nothing to tell apart.
         (Some(_), true) => return None,
+        // Told apart by address already.
+        (Some(_), false) if wanted.iter().all(by_address) => return None,
         (Some(one), false) => one,
         // Nobody asks yet: worth a line where people go by ids most, and only for the card itself.
         (None, _) if is_accelerator(first) => first,
@@ -102,6 +107,11 @@ mod tests {
         let mut by_ids = t::passthrough();
         t::add(&mut by_ids, t::with_driver(t::function("0000:02:00.0", "10de:2684", 0x03_0000), "nouveau"));
         assert_eq!(found(&by_ids, &[]), ["info identical-devices/wanted 0000:01:00.0"]);
+        let mut by_address = t::healthy();
+        t::add(&mut by_address, t::with_driver(t::function("0000:02:00.0", "10de:2684", 0x03_0000), "vfio-pci"));
+        assert_eq!(found(&by_address, &[]), ["info identical-devices/wanted 0000:02:00.0"]);
+        t::change(&mut by_address, "0000:02:00.0", |f| f.driver_override = Fact::Known("vfio-pci".into()));
+        assert!(found(&by_address, &[]).is_empty(), "told apart already");
     }
 
     #[test]

@@ -120,6 +120,12 @@ fn matched(ctx: &Ctx<'_>, merged: &Merged) -> Option<Finding> {
     Some(finding.evidence(used.evidence))
 }
 
+/// True if this claim takes what the host needs along: then to make it work is no advice.
+pub(super) fn takes_too_much(ctx: &Ctx<'_>, claim: &Claim) -> bool {
+    let merged = Merged { claim: claim.clone(), evidence: vec![claim.evidence.clone()] };
+    matched(ctx, &merged).is_some_and(|finding| finding.id == "ids-take-too-much")
+}
+
 /// What this host does with a function and cannot do without it.
 fn host_use(snap: &Snapshot, function: &Function) -> Option<Use> {
     let critical = |used: &&Use| {
@@ -196,6 +202,8 @@ mod tests {
         let found = only(&findings, "ids-take-too-much");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].evidence.len(), 2);
+        // To make such a claim work is no advice.
+        assert!(only(&findings, "native-driver-won").is_empty() && only(&findings, "early-load-missing").is_empty());
         // The subsystem tells them apart.
         let mut apart = healthy();
         let mut other = with_driver(function("0000:05:00.0", "8086:7ae2", 0x01_0601), "ahci");

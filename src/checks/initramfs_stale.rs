@@ -113,6 +113,7 @@ fn finding(snap: &Snapshot, fault: Fault, what: &str, images: &[&Image]) -> Find
             Fault::ModuleMissing => "module-missing",
         })
         .value("file", what)
+        .value("rebuild", words::rebuild(snap))
         .value("images", shown);
     if let Some(file) = snap.modules.files.iter().find(|file| file.path == what) {
         finding = finding.evidence(first_difference(file, images));

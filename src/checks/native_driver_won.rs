@@ -1,6 +1,7 @@
 //! The configuration asks vfio-pci to take a function, and another driver has it.
 
 use super::device::stands_aside;
+use super::ids::takes_too_much;
 use super::intent::{Claim, Interest, claims};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::Evidence;
@@ -10,7 +11,8 @@ use crate::host::Fact;
 pub(super) const CHECK: Check = Check { ids: &["native-driver-won"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
-    let claims = claims(ctx.snap);
+    let mut claims = claims(ctx.snap);
+    claims.retain(|claim| !takes_too_much(ctx, claim));
     let mut findings = Vec::new();
     for function in &ctx.snap.pci.functions {
         let Some(driver) = function.driver.known().filter(|driver| !is_vfio_driver(driver)) else { continue };

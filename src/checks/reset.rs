@@ -62,6 +62,10 @@ fn whole_slot(ctx: &Ctx<'_>, function: &Function) -> Option<Finding> {
     if methods.iter().any(|method| method != "bus" && method != "cxl_bus") {
         return None;
     }
+    if function.on_vfio() && function.is_display() {
+        // What was forgotten is another finding then: function-left-behind.
+        return None;
+    }
     let stays = |f: &&Function| !f.on_vfio() && ctx.interest(&f.address) < Interest::Configured;
     let rest: Vec<&Function> = companions(&ctx.snap.pci, function).into_iter().filter(stays).collect();
     if rest.is_empty() {
@@ -94,6 +98,11 @@ fn known_bad(ctx: &Ctx<'_>, function: &Function) -> Option<Finding> {
         _ => "mixed",
     };
     let asked = ctx.interest(&function.address) >= Interest::Configured;
+    // Graphics in a processor are the host's own screen as a rule, and so is the card that stays where another one is
+    // a VM's; for who wants to give it away, it is said then.
+    if !asked && (row.cure == "apu" || ctx.intents.any()) {
+        return None;
+    }
     let certain = row.cure == "vendor-reset";
     Some(
         Finding::new(
@@ -164,6 +173,7 @@ mod tests {
         assert_eq!(to((0x1002, 0x731f)), ["warning reset-known-bad 0000:01:00.0"]);
         assert_eq!(to((0x1002, 0x744c)), ["info reset-known-bad/mixed 0000:01:00.0"]);
         assert!(to((0x1002, 0x73bf)).is_empty());
+        assert_eq!(to((0x1002, 0x1638)), ["info reset-known-bad/apu 0000:01:00.0"]);
         to((0x1002, 0x731f));
         let Fact::Known(loaded) = &mut snap.kernel.loaded else { panic!("modules are known") };
         loaded.insert("vendor_reset".into());

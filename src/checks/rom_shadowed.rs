@@ -1,5 +1,6 @@
 //! The ROM that sysfs gives for the boot display is the copy that the firmware keeps in low memory, not the card's.
 
+use super::device::is_integrated;
 use super::intent::Interest;
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::pci::Bar;
@@ -16,6 +17,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             let line = format!("0x{:016x} 0x{:016x} 0x{:016x}", bar.start, bar.start + bar.size - 1, bar.flags);
             Some(
                 Finding::new("rom-shadowed", Severity::Info, Subject::Function(f.address))
+                    .variant(if is_integrated(&ctx.snap.pci, f) { "integrated" } else { "" })
                     .value("device", f.name())
                     .value("address", f.address)
                     .evidence(f.evidence("resource", line)),
@@ -40,6 +42,11 @@ mod tests {
             ["info rom-shadowed 0000:01:00.0"]
         );
         assert!(t::only(&t::check(&snap), "rom-shadowed").is_empty());
+        t::change(&mut snap, t::IGPU, |f| f.bars = rom(0xc_0000, 0x2_0000));
+        assert_eq!(
+            t::shown(&t::only(&t::check_for(&snap, &[t::IGPU]), "rom-shadowed")),
+            ["info rom-shadowed/integrated 0000:00:02.0"]
+        );
         t::change(&mut snap, GPU, |f| f.bars = rom(0xa100_0000, 0x8_0000));
         assert!(t::only(&t::check_for(&snap, &[GPU]), "rom-shadowed").is_empty());
     }

@@ -310,6 +310,20 @@ pub fn generator_is(snap: &Snapshot, wanted: Generator) -> Option<bool> {
     }
 }
 
+/// The command that builds the images of all kernels anew; several where it is not known who builds them.
+pub fn rebuild(snap: &Snapshot) -> &'static str {
+    match snap.initramfs.generator.known() {
+        Some(Generator::InitramfsTools) => "update-initramfs -u -k all",
+        Some(Generator::Dracut) => "dracut -f --regenerate-all",
+        Some(Generator::Mkinitcpio) => "mkinitcpio -P",
+        // It is made on the distribution's servers unless this was asked for once (rpm-ostree(1)).
+        Some(Generator::RpmOstree) => "rpm-ostree initramfs --enable",
+        Some(Generator::Booster) => "/usr/lib/booster/regenerate_images",
+        Some(Generator::NixOs) => "nixos-rebuild boot",
+        None => "update-initramfs -u -k all, dracut -f --regenerate-all, or mkinitcpio -P",
+    }
+}
+
 /// The lines of the kernel log that hold a text, as evidence, at most `most`.
 pub fn log_lines(snap: &Snapshot, text: &str, most: usize) -> Vec<Evidence> {
     let Some(log) = snap.log.known() else { return Vec::new() };

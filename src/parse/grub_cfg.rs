@@ -156,7 +156,8 @@ fn command(words: &[Word], titles: &[(String, usize, Option<String>)], config: &
         }
     } else if is(&["blscfg"]) {
         config.blscfg = true;
-    } else if is(&["configfile"]) {
+    } else if is(&["configfile", "source"]) {
+        // openSUSE's shim-install writes `source "${prefix}/grub.cfg"` into the stub.
         config.configfiles.extend(rest.first().map(plain));
     } else if is(&["set"])
         && let Some((variable, value)) = rest.first().map(plain).as_deref().and_then(|w| w.split_once('='))
@@ -242,6 +243,10 @@ menuentry 'UEFI Firmware Settings' $menuentry_id_option 'uefi-firmware' {
         );
         assert!(stub.is_stub());
         assert_eq!(stub.configfiles, ["$prefix/grub.cfg"]);
+        assert!(
+            parse("search --fs-uuid --set=root 1\nset prefix=(${root})/boot/grub2\nsource \"${prefix}/grub.cfg\"\n")
+                .is_stub()
+        );
     }
 
     #[test]

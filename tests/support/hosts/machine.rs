@@ -390,6 +390,7 @@ fn iommu(tree: &mut Tree, host: &HostFile) {
         "dmar" => ("DMAR", dmar(remapping)),
         "ivrs" => ("IVRS", ivrs()),
         "iort" => ("IORT", header("IORT", 48)),
+        "none" => return,
         other => panic!("unknown table {other}"),
     };
     tree.insert(format!("/sys/firmware/acpi/tables/{name}"), Entry::File(table));
