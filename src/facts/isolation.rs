@@ -222,7 +222,7 @@ impl<'a> Topology<'a> {
         let apart = |child: &&Function| matches!((&child.group, &bridge.group), (Fact::Known(child), Fact::Known(own)) if child != own);
         if by_registers != Isolation::Isolates
             && by_registers != Isolation::Conventional
-            && self.children.get(&bridge.address).is_some_and(|children| children.iter().any(|child| apart(child)))
+            && self.children.get(&bridge.address).is_some_and(|children| children.iter().any(apart))
         {
             return match by_registers {
                 // Nothing is known against it, so there is nothing to overrule.

@@ -153,11 +153,11 @@ fn whole<'a>(bytes: &'a [u8], signature: &[u8; 4], least: usize) -> Result<&'a [
 }
 
 /// Parts one behind the other, each with its kind; `header` finds kind and length in the bytes from a part's start.
-fn parts<'a>(
-    bytes: &'a [u8],
+fn parts(
+    bytes: &[u8],
     start: usize,
     header: impl Fn(&[u8]) -> (Option<u16>, Option<u16>),
-) -> impl Iterator<Item = Result<(u16, &'a [u8]), String>> {
+) -> impl Iterator<Item = Result<(u16, &[u8]), String>> {
     let mut rest = bytes.get(start..).unwrap_or_default();
     std::iter::from_fn(move || {
         if rest.is_empty() {

@@ -7,14 +7,17 @@
 //! them), `lib/decompress.c` (how each compression begins), `Documentation/admin-guide/bootconfig.rst` (what may follow).
 
 use super::cpio::{self, Visit, malformed};
-use super::lzma::Lzma;
-use super::xz::{self, Xz};
+use lzma_rust2::{LzmaReader, XzReader};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Bytes that tell archives and compressions apart.
 const PEEK: usize = 6;
 /// The most that may follow the last archive as a boot configuration, in bytes (`XBC_DATA_MAX` and its footer).
 const MAX_TAIL: u64 = 36 << 10;
+
+/// The most memory that an LZMA dictionary may ask for, in KiB: `xz -9` takes 64 MiB.
+const WINDOW_KIB: u32 = 80 << 10;
+const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0";
 
 /// How a part of an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ fn form(start: &[u8]) -> Option<Form> {
         (b"\x1f\x8b", Form::Gzip),
         (b"BZh", Form::Bzip2),
         (b"\x5d\0\0", Form::Lzma),
-        (xz::MAGIC, Form::Xz),
+        (XZ_MAGIC, Form::Xz),
         (b"\x02\x21\x4c\x18", Form::Lz4),
         (b"\x28\xb5\x2f\xfd", Form::Zstd),
         (b"\x89LZO", Form::Lzo),
@@ -86,8 +89,8 @@ fn archives(form: Form, input: &mut dyn BufRead, visit: &mut Visit<'_>) -> io::R
     let unpacked: Box<dyn Read + '_> = match form {
         Form::Gzip => Box::new(flate2::bufread::GzDecoder::new(input)),
         Form::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
-        Form::Lzma => Box::new(Lzma::new(input)?),
-        Form::Xz => Box::new(Xz::new(input)?),
+        Form::Lzma => Box::new(LzmaReader::new_mem_limit(input, WINDOW_KIB, None)?),
+        Form::Xz => Box::new(XzReader::new_mem_limit(input, false, WINDOW_KIB)),
         Form::Lz4 => Box::new(Lz4::new(input)?),
         Form::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?.single_frame()),
         Form::Cpio | Form::Lzo => return Err(io::Error::new(io::ErrorKind::Unsupported, "compressed with lzop")),

@@ -200,7 +200,8 @@ fn a_virtual_function_has_its_ids_from_sysfs() {
 
 #[test]
 fn resets_of_older_and_newer_kernels() {
-    let cases: [(&[(&str, &str)], Fact<bool>, bool, bool); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Fact<bool>, bool, bool);
+    let cases: [Case<'_>; 4] = [
         (&[("reset_method", "")], Fact::Known(false), true, false),
         (&[("reset", "")], Fact::Known(true), false, true),
         (&[], Fact::Known(false), true, false),

@@ -143,7 +143,7 @@ fn unreadable_is_not_absent() {
     put(root.path(), "file", "x");
     put(root.path(), "dir/file", "x");
     for path in ["file", "dir"] {
-        std::fs::set_permissions(root.path().join(path), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(root.path().join(path), PermissionsExt::from_mode(0o000)).unwrap();
     }
     for tree in both(root.path()) {
         assert_eq!(tree.read("/file"), Fact::Unknown(Why::NotPermitted));

@@ -96,7 +96,9 @@ fn every_compression() {
         let two = packed(program, &[main.as_slice(), &[0; 100], &second].concat());
         assert_eq!(list(&two).expect("two archives").len(), expected.len() * 2);
         let parts = [image.as_slice(), &[0; 4], &packed(program, &second)].concat();
-        if !program.contains(&"-l") {
+        // An LZMA part without a size and an LZ4 part do not say where they end; no generator puts another behind.
+        let open = program.contains(&"-l") || program.contains(&"--format=lzma") || program.contains(&"lzma");
+        if !open {
             assert_eq!(list(&parts).unwrap_or_else(|e| panic!("{program:?}: {e}")).len(), expected.len() * 2);
         }
         for end in [image.len() / 4, image.len() / 2, image.len() - image.len() / 10] {
@@ -162,7 +164,7 @@ fn what_may_follow_and_what_may_not() {
 proptest! {
     #[test]
     fn never_panics(magic in 0usize..9, rest in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let magics: [&[u8]; 9] = [b"070701", b"\x1f\x8b\x08", b"BZh9", b"\x5d\0\0", xz::MAGIC, b"\x02\x21\x4c\x18",
+        let magics: [&[u8]; 9] = [b"070701", b"\x1f\x8b\x08", b"BZh9", b"\x5d\0\0", XZ_MAGIC, b"\x02\x21\x4c\x18",
             b"\x28\xb5\x2f\xfd", b"\x5d\0\0\x10\0\xff\xff\xff\xff\xff\xff\xff\xff\0", b"\xfd7zXZ\0\0\x01\x69\x22\xde\x36\x02\0\x21\x01\x16\0\0\0\x74\x2f\xe5\xa3"];
         let image = [magics[magic], &rest].concat();
         let _ = list(&image);

@@ -3,6 +3,8 @@
 //! The TOML says what the machine is (board, CPU, kernel, IOMMU, functions) and holds configuration files as
 //! they are; sysfs, procfs and config space are made from that. See CONTRIBUTING.md, "Add a recorded host".
 
+#![allow(clippy::expect_used)]
+
 pub mod config_space;
 pub mod machine;
 pub mod recorded;
