@@ -140,11 +140,12 @@ fn a_capture_that_leaks_is_caught() {
     let file = folder.path().join("host.tar.zst");
     let mut tar = tar::Builder::new(zstd::Encoder::new(std::fs::File::create(&file).unwrap(), 1).unwrap());
     let mut header = tar::Header::new_gnu();
-    header.set_size(12);
+    header.set_size(20);
     header.set_cksum();
-    tar.append_data(&mut header, "etc/hosts", &b"127 LabHost\n"[..]).unwrap();
+    tar.append_data(&mut header, "etc/hosts", &b"127 LabHost\nbaL\xfe\xff\x00TR"[..]).unwrap();
     tar.into_inner().unwrap().finish().unwrap();
     assert_eq!(recorded::leaks(&file, &["labhost", "other"]).unwrap(), ["capture: etc/hosts holds labhost"]);
+    assert_eq!(recorded::leaks(&file, &["52:54:00:4c:61:62"]).unwrap().len(), 1);
 }
 
 #[test]

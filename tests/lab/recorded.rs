@@ -72,6 +72,16 @@ pub fn leaks(capture: &Path, secrets: &[&str]) -> Result<Vec<String>, String> {
         for secret in secrets.iter().filter(|secret| text.contains(&secret.to_lowercase())) {
             problems.push(format!("capture: {name} holds {secret}"));
         }
+        for secret in secrets.iter().filter(|secret| holds_serial_of(&bytes, secret)) {
+            problems.push(format!("capture: {name} holds {secret} as a device's serial number"));
+        }
     }
     Ok(problems)
+}
+
+/// Whether a config space holds the serial number that a network card makes of its MAC address.
+fn holds_serial_of(bytes: &[u8], mac: &str) -> bool {
+    let parts: Vec<u8> = mac.split(':').filter_map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    let [a, b, c, d, e, f] = parts[..] else { return false };
+    [0xfe, 0xff].iter().any(|middle| bytes.windows(8).any(|at| at == [f, e, d, *middle, 0xff, c, b, a]))
 }
