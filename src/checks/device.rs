@@ -59,7 +59,7 @@ pub(super) fn is_accelerator(function: &Function) -> bool {
 }
 
 /// A display of a management controller (ASPEED, Matrox G200) or of a hypervisor: nobody gives it away.
-pub(super) fn is_console_only(function: &Function) -> bool {
+pub fn is_console_only(function: &Function) -> bool {
     let Some(ids) = function.ids.known() else { return false };
     matches!(ids.vendor, 0x1a03 | 0x102b | 0x1234 | 0x1af4 | 0x1b36 | 0x15ad | 0x1013 | 0x1414 | 0x80ee)
         || ids.vendor == 0x19e5 && ids.device == 0x1711

@@ -1,8 +1,8 @@
 //! vfio-pci is told which devices to take, and nothing makes sure that it is there before their drivers.
 
 use super::blacklist_too_wide::blacklisted;
-use super::ids::takes_too_much;
-use super::intent::{Claim, claims};
+use super::intent::Claim;
+use super::native_driver_won::sensible_claims;
 use super::words::{self, builtin};
 use super::{Check, Ctx, Finding, Severity};
 use crate::facts::initramfs::Generator;
@@ -30,8 +30,7 @@ enum Gap {
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let snap = ctx.snap;
-    let mut claims = claims(snap);
-    claims.retain(|claim| !takes_too_much(ctx, claim));
+    let claims = sensible_claims(ctx);
     if claims.is_empty() || builtin(snap, "vfio_pci") == Some(true) {
         return Vec::new(); // Built in, it is there before every module; cmdline or ids are judged elsewhere.
     }

@@ -1,6 +1,7 @@
 //! Part of a card is on vfio, and another function of the same card is not.
 
 use super::device::{companions, is_endpoint, is_integrated, list, named, stands_aside};
+use super::native_driver_won::{lost, sensible_claims};
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::pci::Function;
 
@@ -8,6 +9,7 @@ pub(super) const CHECK: Check = Check { ids: &["function-left-behind"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let pci = &ctx.snap.pci;
+    let claims = sensible_claims(ctx);
     let mut findings = Vec::new();
     // Ports of a network card are given away one by one; only a graphics card is one thing. Graphics inside an
     // AMD processor share their slot with parts that the host keeps.
@@ -15,8 +17,9 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         if !card.on_vfio() || is_integrated(pci, card) {
             continue;
         }
-        let rest: Vec<&Function> =
-            companions(pci, card).into_iter().filter(|f| !f.on_vfio() && !f.driver.is_unknown()).collect();
+        // One that vfio-pci was told to take and did not get is another finding: native-driver-won.
+        let forgotten = |f: &&Function| !f.on_vfio() && !f.driver.is_unknown() && lost(ctx, &claims, f).is_none();
+        let rest: Vec<&Function> = companions(pci, card).into_iter().filter(forgotten).collect();
         if rest.is_empty() {
             continue;
         }
@@ -46,6 +49,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
 mod tests {
     use crate::checks::pages;
     use crate::checks::testing as t;
+    use crate::facts::pci::Ids;
     use crate::host::Fact;
 
     #[test]
@@ -78,6 +82,8 @@ mod tests {
             f.driver = Fact::Known("snd_hda_intel".into());
             f.group = Fact::Known(15);
         });
+        assert!(t::only(&t::check(&snap), "function-left-behind").is_empty(), "its ids are given: native-driver-won");
+        t::change(&mut snap, "0000:01:00.1", |f| f.ids = Fact::Known(Ids { vendor: 0x10de, device: 0x228b }));
         assert_eq!(
             t::shown(&t::only(&t::check(&snap), "function-left-behind")),
             ["warning function-left-behind 0000:01:00.0"]

@@ -62,6 +62,8 @@ mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
 
+pub use device::is_console_only;
+
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
 use crate::goal::Goal;

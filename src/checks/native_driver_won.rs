@@ -11,18 +11,10 @@ use crate::host::Fact;
 pub(super) const CHECK: Check = Check { ids: &["native-driver-won"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
-    let mut claims = claims(ctx.snap);
-    claims.retain(|claim| !takes_too_much(ctx, claim));
+    let claims = sensible_claims(ctx);
     let mut findings = Vec::new();
     for function in &ctx.snap.pci.functions {
-        let Some(driver) = function.driver.known().filter(|driver| !is_vfio_driver(driver)) else { continue };
-        if function.is_bridge() {
-            continue;
-        }
-        let asked: Vec<Evidence> = asked_by(function, &claims);
-        if asked.is_empty() || is_the_hosts_twin(ctx, function) {
-            continue;
-        }
+        let Some((driver, asked)) = lost(ctx, &claims, function) else { continue };
         let mut finding = Finding::new("native-driver-won", Severity::Error, Subject::Function(function.address))
             .variant(reason(ctx, driver))
             .value("device", function.name())
@@ -35,6 +27,21 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         findings.push(finding);
     }
     findings
+}
+
+/// What vfio-pci is told to take, but for ids that would take the host's own devices along.
+pub(super) fn sensible_claims(ctx: &Ctx<'_>) -> Vec<Claim> {
+    let mut claims = claims(ctx.snap);
+    claims.retain(|claim| !takes_too_much(ctx, claim));
+    claims
+}
+
+/// The driver that has it although vfio-pci was told to take it, and what told it so.
+pub(super) fn lost<'a>(ctx: &Ctx<'_>, claims: &[Claim], function: &'a Function) -> Option<(&'a String, Vec<Evidence>)> {
+    let driver = function.driver.known().filter(|driver| !is_vfio_driver(driver))?;
+    let asked = asked_by(function, claims);
+    let lost = !function.is_bridge() && !asked.is_empty() && !is_the_hosts_twin(ctx, function);
+    lost.then_some((driver, asked))
 }
 
 /// What asks vfio-pci to take it at boot. A VM that takes its device when it starts does not count.
