@@ -10,7 +10,7 @@ use std::io::Read;
 const EMBEDDED: &[u8] = include_bytes!("../../../data/pci.ids.zst");
 
 /// The `# Version:` of the program's own copy.
-const EMBEDDED_VERSION: &str = "2023.04.10";
+const EMBEDDED_VERSION: &str = "2025.06.09";
 
 /// Where distributions and update-pciids(8) put it.
 const PLACES: [&str; 4] =
