@@ -13,6 +13,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages![
     "hook-failed",
     "host-out-of-memory",
     "hugepages-short",
+    "interrupt-shared",
     "iommu-fault",
     "message-benign",
     "message-unknown",

@@ -4,12 +4,12 @@
 //! `data/messages.toml`. On a host, rows that tell a state say nothing where the facts know it, and benign
 //! messages are not spoken of; in a paste they are, and so is what looks like an error and is not known.
 
+mod about;
 mod table;
 mod template;
 
 use super::{Check, Ctx, Finding, Severity, Subject};
 use crate::facts::{Evidence, Origin, Snapshot, TextFile};
-use crate::parse::address::Address;
 use crate::parse::paste;
 use std::collections::{BTreeMap, BTreeSet};
 use table::{Match, Message, Table, table};
@@ -22,6 +22,7 @@ const IDS: &[&str] = &[
     "address-moved",
     "boot-framebuffer-holds-bar",
     "bridge-window-too-small",
+    "cmdline-not-in-effect",
     "cmdline-without-root",
     "cmdline-word-without-effect",
     "device-denylisted",
@@ -38,8 +39,10 @@ const IDS: &[&str] = &[
     "host-out-of-memory",
     "hugepages-short",
     "interrupt-remapping-off",
+    "interrupt-shared",
     "iommu-fault",
     "iommu-off-in-firmware",
+    "iommu-off-in-kernel",
     "kernel-lacks-vfio",
     "kvm-unusable",
     "link-narrow",
@@ -98,8 +101,9 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let mut unknown: Option<Finding> = None;
     let mut matched = false;
     let taken_back = taken_back(table, log);
+    let mut command = String::new();
     for (at, line) in log.text.lines().enumerate() {
-        let line = paste::plain(line);
+        let line = about::with_command(&mut command, paste::plain(line));
         if table.may_match(&line)
             && let Some(found) = table.find(&line)
         {
@@ -179,6 +183,16 @@ fn is_taken_back(taken_back: &TakenBack, found: &Match<'_>) -> bool {
     taken_back.get(found.message.row.id.as_str()).is_some_and(|known| known.contains(&key(&found.values)))
 }
 
+/// A finding in the words of its row, with the values of the line.
+fn worded(found: &Match<'_>, subject: Subject, id: &'static str) -> Finding {
+    let row = &found.message.row;
+    let mut finding = Finding::new(id, found.message.severity, subject).variant(row.variant.as_str());
+    if row.finding.is_some() {
+        finding.values.extend(found.values.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    }
+    finding
+}
+
 /// The findings so far.
 struct Reading<'a> {
     snap: &'a Snapshot,
@@ -196,21 +210,30 @@ impl Reading<'_> {
             return;
         }
         let id = row.finding.as_deref().unwrap_or("message-benign");
-        let subject = if benign { Subject::Host } else { subject(&found.values) };
+        let subject = if benign { Subject::Host } else { about::subject(&found.values, line) };
         // One finding per thing and fault; a benign one per reason.
         let variant = if benign || subject == Subject::Host { row.variant.as_str() } else { "" };
         let key = (id, variant, (subject != Subject::Host).then(|| subject.to_string()));
-        if let Some((_, finding, count)) = self.index.get(&key).and_then(|slot| self.found.get_mut(*slot)) {
+        let known = self.index.get(&key).copied();
+        if let Some((message, finding, count)) = known.and_then(|slot| self.found.get_mut(slot)) {
             *count += 1;
-            if finding.evidence.len() < SHOWN {
-                finding.evidence.push(evidence(self.log, at, line));
+            let seen = evidence(self.log, at, line);
+            if found.message.severity < finding.severity {
+                // The worse message has the word: "giving up" after "waiting".
+                *message = found.message;
+                let first = std::mem::take(&mut finding.evidence);
+                *finding = worded(found, finding.subject.clone(), id);
+                finding.evidence.push(seen);
+                finding.evidence.extend(first.into_iter().take(SHOWN - 1));
+            } else if finding.evidence.len() < SHOWN {
+                finding.evidence.push(seen);
             }
             return;
         }
         if self.found.len() >= FINDINGS {
             return;
         }
-        let mut finding = Finding::new(id, found.message.severity, subject).variant(row.variant.as_str());
+        let mut finding = worded(found, subject, id);
         let word = if id == "no-iommu-group" && matches!(finding.subject, Subject::Function(_)) {
             self.snap.kernel.cmdline.known().and_then(|file| on_word(&file.text))
         } else {
@@ -219,8 +242,8 @@ impl Reading<'_> {
         if let Some(word) = word {
             finding = finding.variant("word-there").value("word", word);
         }
-        if !benign {
-            finding.values.extend(found.values.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        if id == "group-not-viable" {
+            finding = about::with_members(finding, self.snap);
         }
         finding.evidence.push(evidence(self.log, at, line));
         self.index.insert(key, self.found.len());
@@ -231,12 +254,14 @@ impl Reading<'_> {
     fn facts_miss(&self, message: &Message) -> bool {
         let snap = self.snap;
         match message.row.finding.as_deref().unwrap_or_default() {
-            "iommu-off-in-firmware" | "no-iommu-group" => snap.iommu.running().is_unknown(),
+            "iommu-off-in-firmware" | "iommu-off-in-kernel" | "no-iommu-group" => snap.iommu.running().is_unknown(),
             "interrupt-remapping-off" => snap.iommu.interrupt_remapping.is_unknown(),
             "virtualization-off" => snap.system.virtualization.is_unknown(),
             "kvm-unusable" => snap.kernel.kvm.node.is_unknown(),
             "lockdown-active" => snap.system.lockdown.is_unknown(),
-            "cmdline-word-without-effect" | "acs-override-on" => snap.kernel.cmdline.is_unknown(),
+            "cmdline-word-without-effect" | "cmdline-not-in-effect" | "acs-override-on" => {
+                snap.kernel.cmdline.is_unknown()
+            }
             _ => false,
         }
     }
@@ -252,7 +277,11 @@ impl Reading<'_> {
         for (message, finding, count) in nameless {
             match kept.iter_mut().find(|(_, known, _)| known.id == finding.id) {
                 Some((_, known, total)) => {
-                    known.severity = known.severity.min(finding.severity);
+                    if finding.severity < known.severity {
+                        known.severity = finding.severity;
+                        known.variant = finding.variant;
+                        known.values.extend(finding.values);
+                    }
                     let room = SHOWN.saturating_sub(known.evidence.len());
                     known.evidence.extend(finding.evidence.into_iter().take(room));
                     *total += count;
@@ -272,31 +301,6 @@ impl Reading<'_> {
 fn on_word(words: &str) -> Option<&str> {
     let on = |word: &&str| word.strip_prefix("intel_iommu=").is_some_and(|value| value.split(',').any(|v| v == "on"));
     words.split_whitespace().find(on)
-}
-
-/// Harvester names a device by its node, domain, bus, device and function: `node-000901000` is 0009:01:00.0.
-fn harvester(name: &str) -> Option<Address> {
-    let (_, digits) = name.rsplit_once('-')?;
-    let part = |from: usize, to: usize| digits.get(from..to);
-    if digits.len() != 9 {
-        return None;
-    }
-    Address::parse(&format!("{}:{}:{}.{}", part(0, 4)?, part(4, 6)?, part(6, 8)?, part(8, 9)?))
-}
-
-/// What a message is about: the device, VM or group that it names.
-fn subject(values: &[(&str, &str)]) -> Subject {
-    let value = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    if let Some(address) = value("bdf").and_then(Address::parse) {
-        return Subject::Function(address);
-    }
-    if let Some(address) = value("device").and_then(harvester) {
-        return Subject::Function(address);
-    }
-    if let Some(group) = value("group").and_then(|group| group.parse().ok()) {
-        return Subject::Group(group);
-    }
-    Subject::Host
 }
 
 #[cfg(test)]

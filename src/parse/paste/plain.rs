@@ -19,12 +19,19 @@ static TOPIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Removes colour codes, a carriage return and the marks of quoting (`> `) from a line.
+/// Removes colour codes, a carriage return and the marks of quoting (`> `) from a line; straightens the quotes and
+/// apostrophes that forums make round.
 pub fn plain(line: &str) -> Cow<'_, str> {
     let line = line.trim_end_matches(['\r', '\n']);
     let line = match COLOURS.as_ref() {
         Some(colours) if line.contains('\x1b') => colours.replace_all(line, ""),
         _ => Cow::Borrowed(line),
+    };
+    let round = ['\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}'];
+    let line = if line.contains(round) {
+        Cow::Owned(line.replace(['\u{2018}', '\u{2019}'], "'").replace(['\u{201c}', '\u{201d}'], "\""))
+    } else {
+        line
     };
     let quoted = |text: &str| -> usize {
         let mut rest = text;
@@ -111,6 +118,7 @@ mod tests {
             (">>> prompt", ">>> prompt"),
             ("\tSubsystem: x", "\tSubsystem: x"),
             ("\x1b]0;title\x07ok", "ok"),
+            ("can\u{2019}t reserve \u{201c}x\u{201d}", "can't reserve \"x\""),
             ("", ""),
         ] {
             assert_eq!(plain(line), text, "{line:?}");
