@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used)]
 
 pub mod config_space;
+pub mod images;
 pub mod machine;
 pub mod recorded;
 pub mod sysfs;
@@ -53,10 +54,10 @@ pub struct HostFile {
     pub dirs: Vec<String>,
     /// initramfs images by path.
     #[serde(default)]
-    pub image: BTreeMap<String, machine::Image>,
+    pub image: BTreeMap<String, images::Image>,
     /// Unified kernel images by path.
     #[serde(default)]
-    pub uki: BTreeMap<String, machine::Uki>,
+    pub uki: BTreeMap<String, images::Uki>,
     /// Processes besides init and kthreadd.
     #[serde(default, rename = "process")]
     pub processes: Vec<machine::Process>,
