@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub fn boot(cell: &Cell, folder: &Path, mut look: impl FnMut(Duration)) -> Result<(), String> {
     let started = Instant::now();
     let serial = folder.join("serial.log");
+    // What an earlier boot said is not about this one.
+    let _ = fs::remove_file(&serial);
     let errors = fs::File::create(folder.join("qemu.log")).map_err(|e| e.to_string())?;
     let mut qemu = machine::command(cell, &folder.join("disk.img"), &folder.join("share"), &serial)
         .stdin(Stdio::null())
@@ -26,11 +28,15 @@ pub fn boot(cell: &Cell, folder: &Path, mut look: impl FnMut(Duration)) -> Resul
         .stderr(errors)
         .spawn()
         .map_err(|e| format!("setpriv qemu-system-x86_64: {e}"))?;
-    let ended = limited(&mut qemu, LIMIT, || look(started.elapsed()));
+    let ended = limited(&mut qemu, LIMIT, || {
+        look(started.elapsed());
+        !panicked(&serial)
+    });
     let said = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
     match ended {
         Some(true) => Ok(()),
         Some(false) => Err(format!("QEMU failed: {}\n{}", said.trim(), tail(&serial, 20))),
+        None if panicked(&serial) => Err(format!("the kernel panicked\n{}", tail(&serial, 20))),
         None => Err(format!("not finished in {} s\n{}", LIMIT.as_secs(), tail(&serial, 20))),
     }
 }
@@ -44,7 +50,7 @@ pub fn output(command: &mut Command, scratch: &Path) -> Result<(i32, String), St
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|e| format!("{command:?}: {e}"))?;
-    if limited(&mut child, Duration::from_secs(60), || ()).is_none() {
+    if limited(&mut child, Duration::from_secs(60), || true).is_none() {
         return Err(format!("{command:?}: not finished in 60 s"));
     }
     let code = child.wait().map_err(|e| e.to_string())?.code().unwrap_or(-1);
@@ -52,16 +58,23 @@ pub fn output(command: &mut Command, scratch: &Path) -> Result<(i32, String), St
     Ok((code, text))
 }
 
-/// Waits for a child; none when its time was over and it was killed.
-fn limited(child: &mut Child, limit: Duration, mut look: impl FnMut()) -> Option<bool> {
+/// Whether the boot came to an end that the machine itself does not notice.
+fn panicked(serial: &Path) -> bool {
+    tail(serial, 1).contains("end Kernel panic")
+}
+
+/// Whether the kernel gave up because an emulated timer tick came too late: the host's load, and nobody's fault.
+pub fn starved(serial: &Path) -> bool {
+    fs::read(serial).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains("timer doesn't work through"))
+}
+
+/// Waits for a child; none when its time was over, or `look` said so, and it was killed.
+fn limited(child: &mut Child, limit: Duration, mut look: impl FnMut() -> bool) -> Option<bool> {
     let started = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status.success()),
-            Ok(None) if started.elapsed() < limit => {
-                look();
-                std::thread::sleep(TICK);
-            }
+            Ok(None) if started.elapsed() < limit && look() => std::thread::sleep(TICK),
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
