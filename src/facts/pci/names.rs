@@ -1,7 +1,7 @@
 //! Names from the host's `pci.ids` or the program's own copy, whichever is newer.
 
 use super::Function;
-use crate::host::{Fact, Host, Kind};
+use crate::host::{Fact, Host};
 use crate::parse::pci_ids;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -15,6 +15,9 @@ const EMBEDDED_VERSION: &str = "2025.06.09";
 /// Where distributions and update-pciids(8) put it.
 const PLACES: [&str; 4] =
     ["/var/lib/pciutils/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids", "/usr/share/misc/pci.ids.gz"];
+
+/// The version stands within so many bytes of the beginning.
+const HEAD: usize = 1024;
 
 /// The most that is unpacked of a compressed file, in bytes; the whole of it is 1.5 MB today.
 const UNPACK_LIMIT: u64 = 16 << 20;
@@ -44,16 +47,27 @@ pub fn class_name(class: u32) -> Option<String> {
 }
 
 fn newest(host: &dyn Host) -> Vec<u8> {
-    // A recording holds no pci.ids: it would be larger than all the rest of it.
-    let places = if host.kind() == Kind::Recorded { &[][..] } else { &PLACES[..] };
-    places
+    PLACES
         .iter()
-        .filter_map(|path| host.read(path).into_known())
-        .filter_map(|bytes| if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes) } else { Some(bytes) })
-        .filter_map(|bytes| Some((pci_ids::version(&bytes)?, bytes)))
-        .filter(|(version, _)| version.as_str() >= EMBEDDED_VERSION)
+        .filter_map(|path| newer(host, path))
         .max_by(|a, b| a.0.cmp(&b.0))
         .map_or_else(embedded, |(_, bytes)| bytes)
+}
+
+/// The file, if it is newer than the program's own copy. Of others only the beginning is read, so that a recording holds
+/// the whole only where its names differ.
+fn newer(host: &dyn Host, path: &str) -> Option<(String, Vec<u8>)> {
+    let start = host.read_start(path, HEAD).into_known()?;
+    if start.starts_with(&[0x1f, 0x8b]) {
+        let bytes = gunzip(&host.read(path).into_known()?)?;
+        let version = pci_ids::version(&bytes)?;
+        return (version.as_str() > EMBEDDED_VERSION).then_some((version, bytes));
+    }
+    let version = pci_ids::version(&start)?;
+    if version.as_str() <= EMBEDDED_VERSION {
+        return None;
+    }
+    Some((version, host.read(path).into_known()?))
 }
 
 fn embedded() -> Vec<u8> {
