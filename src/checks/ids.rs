@@ -69,6 +69,25 @@ fn blanks(snap: &Snapshot) -> Vec<Finding> {
             );
         }
     }
+    let places = snap.boot.places.iter().filter(|place| place.effective);
+    let lines = places.map(|place| (place.words.join(" "), words::place_evidence(place)));
+    let running = snap.kernel.cmdline.known().map(|file| file.text.clone()).zip(words::running_evidence(snap));
+    for (text, evidence) in lines.chain(running) {
+        let line = Cmdline::parse(&text);
+        let pairs = line.words.iter().zip(line.words.iter().skip(1));
+        let mut stray = pairs.filter(|(list, word)| {
+            let id = vfio_ids::parse(word.text).iter().any(|item| item.spec.is_some()) && word.value.is_none();
+            list.name == "vfio_pci.ids" && id
+        });
+        if let Some((_, word)) = stray.next() {
+            findings.push(
+                Finding::new("ids-malformed", Severity::Error, words::subject(&evidence))
+                    .variant("blank-word")
+                    .value("item", word.text)
+                    .evidence(evidence),
+            );
+        }
+    }
     findings
 }
 

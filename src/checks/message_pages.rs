@@ -10,6 +10,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages![
     "dma-map-refused",
     "driver-cannot-unbind",
     "gpu-init-failed",
+    "hook-device-list",
     "hook-failed",
     "host-out-of-memory",
     "hugepages-short",

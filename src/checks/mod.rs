@@ -34,6 +34,7 @@ mod message_pages;
 mod messages;
 mod modprobe_line_ignored;
 mod pasted;
+mod pasted_text;
 mod topics;
 mod virtualization_off;
 mod words;
@@ -233,6 +234,7 @@ pub const CHECKS: &[Check] = &[
     bdf_out_of_range::CHECK,
     messages::CHECK,
     pasted::CHECK,
+    pasted_text::CHECK,
     kvm_ignores_msrs::CHECK,
     modprobe_line_ignored::CHECK,
     ids::CHECK,
@@ -265,6 +267,9 @@ pub fn run(snap: &Snapshot, goal: &Goal) -> Vec<Finding> {
                 findings.push(finding);
             }
         }
+    }
+    if findings.len() > 1 {
+        findings.retain(|finding| finding.id != "nothing-recognised");
     }
     findings.sort_by_key(|finding| finding.severity);
     findings

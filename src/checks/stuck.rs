@@ -11,7 +11,10 @@ pub(super) const CHECK: Check = Check { ids: &["stuck-in-d3", "device-stuck-afte
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for function in &ctx.snap.pci.functions {
-        if is_endpoint(function) == Some(false) || is_virtual_function(function) || function.seen != Seen::Sysfs {
+        if is_endpoint(function) == Some(false)
+            || is_virtual_function(function)
+            || !matches!(function.seen, Seen::Sysfs | Seen::Paste(_))
+        {
             continue;
         }
         let state = function.power_state.known().map_or("", String::as_str);
@@ -28,7 +31,13 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             // all ones mean that it did not wake, or that it is gone.
             let id =
                 if matches!(state, "D3cold" | "D3hot" | "error") { "stuck-in-d3" } else { "device-stuck-after-vm" };
-            let severity = if asked { Severity::Error } else { Severity::Warning };
+            // In a paste a laptop's card that is switched off looks the same, and nobody need mind.
+            let sleeps = function.seen != Seen::Sysfs && !function.on_vfio();
+            let severity = match (asked, sleeps) {
+                (_, true) => Severity::Info,
+                (true, _) => Severity::Error,
+                _ => Severity::Warning,
+            };
             let variant = if id == "device-stuck-after-vm" && !function.on_vfio() { "gone" } else { "" };
             findings.push(
                 new(id, severity)

@@ -51,7 +51,7 @@ fn device_in(line: &str) -> Option<Address> {
     // `/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/…`: the last address of the path.
     let path = || {
         let (_, rest) = line.split_once("/sys/devices/pci")?;
-        rest.split_whitespace().next()?.split('/').filter_map(Address::parse).last()
+        rest.split_whitespace().next()?.split('/').filter_map(Address::parse).next_back()
     };
     MARKS.iter().find_map(after).or_else(path)
 }

@@ -144,6 +144,10 @@ fn anything_known(snap: &Snapshot) -> bool {
         || snap.kernel.cmdline.known().is_some()
         || snap.kernel.release.known().is_some()
         || snap.kernel.iomem.known().is_some()
+        || snap.system.is_guest.known().is_some()
+        || snap.system.board.known().is_some()
+        || snap.iommu.table.known().is_some()
+        || snap.iommu.units.known().is_some()
 }
 
 fn evidence(log: &TextFile, at: usize, line: &str) -> Evidence {
