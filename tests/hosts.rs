@@ -116,7 +116,7 @@ fn what_every_host_says_is_on_record() {
         let texts = [
             ("overview.txt", report::overview::text(&style, &host.snap, &host.findings, "")),
             ("list.txt", report::list::table(&style, &host.snap, &all)),
-            ("check.txt", report::check::findings(&style, &host.snap, verdict, &host.findings, true)),
+            ("check.txt", report::check::findings(&style, &host.snap, &Goal::default(), verdict, &host.findings, true)),
             ("list.json", report::json::list(&host.snap, &all)),
         ];
         let dir = hosts::dir().join(&host.name).join("expected");

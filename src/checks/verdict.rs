@@ -132,10 +132,6 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
     if goal.devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
         return Verdict::Unknown;
     }
-    // A paste shows a part: that nothing bad is in it says nothing about the rest.
-    if goal.devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
-        return Verdict::Unknown;
-    }
     match snap.iommu.running() {
         Fact::Known(true) => {}
         // Off, and no finding says why: the reason could not be seen.
@@ -143,10 +139,6 @@ pub fn verdict(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> Verdict {
     }
     let devices: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
     if devices.iter().any(|f| f.driver.is_unknown() || f.group.is_unknown()) {
-        return Verdict::Unknown;
-    }
-    // What a paste does not show may stand in the way all the same.
-    if devices.is_empty() && matches!(snap.origin, Origin::Paste(_)) {
         return Verdict::Unknown;
     }
     if devices.iter().all(|f| f.on_vfio()) { Verdict::Ready } else { Verdict::Fixable }

@@ -5,13 +5,16 @@ use crate::capture::{self, Options, Report};
 use crate::error::Result;
 use crate::host::{Host, Tree, Why, console};
 use crate::parse::scrub::Kind;
-use crate::report::{Style, count};
+use crate::report::{Style, count, cut, plain};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// The most lines of one list on the terminal; `--json` has all.
 const SHOWN: usize = 12;
+
+/// The most columns of such a line.
+const LONGEST: usize = 160;
 
 /// Arguments of `capture`.
 #[derive(Args, Debug)]
@@ -49,7 +52,8 @@ fn kind(kind: Kind) -> (&'static str, &'static str) {
 }
 
 fn text(style: &Style, report: &Report, options: &Options) -> String {
-    let file = options.path.display();
+    let file = plain(&options.path.display().to_string());
+    let quoted = super::quoted(&file);
     let mut out = format!("{} {file} ({})\n\nTaken:\n", style.strong("Wrote"), size(report.bytes));
     for (area, (files, bytes)) in &report.taken {
         out.push_str(&format!("  {area:<12} {files:>7} files {:>10}\n", size(*bytes)));
@@ -78,7 +82,7 @@ fn text(style: &Style, report: &Report, options: &Options) -> String {
         list(&mut out, others.iter().map(|(path, why)| format!("{path}: {why}")));
     }
     out.push_str(&format!(
-        "\nLook before you share it: tar --zstd -xf {file} -C DIR\nUse it: vfioneer check --from {file}\n"
+        "\nLook before you share it: tar --zstd -xf {quoted} -C DIR\nUse it: vfioneer check --from {quoted}\n"
     ));
     out
 }
@@ -86,7 +90,7 @@ fn text(style: &Style, report: &Report, options: &Options) -> String {
 fn list(out: &mut String, lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(SHOWN);
     for line in lines.take(SHOWN) {
-        out.push_str(&format!("  {line}\n"));
+        out.push_str(&format!("  {}\n", cut(&plain(&line), LONGEST)));
     }
     if more > 0 {
         out.push_str(&format!("  and {more} more (--json shows all)\n"));

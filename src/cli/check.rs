@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Answer> {
     let text = if global.json {
         report::json::check(verdict, &findings)
     } else {
-        report::check::findings(&global.style(), &snap, verdict, &findings, global.verbose)
+        report::check::findings(&global.style(), &snap, &goal, verdict, &findings, global.verbose)
     };
     Ok(Answer { text, no: has_error(&findings) })
 }

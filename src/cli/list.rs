@@ -36,12 +36,8 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Answer> {
         ..Needs::LIST
     };
     let snap = global.snapshot(needs)?;
-    if snap.pci.functions.is_empty() {
-        let why =
-            snap.pci.missing.as_ref().map_or_else(|| "/sys/bus/pci/devices is empty".to_owned(), ToString::to_string);
-        if !global.json {
-            return Ok(Answer::yes(format!("No PCI functions: {why}\n")));
-        }
+    if snap.pci.functions.is_empty() && args.device.is_empty() && !args.usb && !global.json {
+        return Ok(Answer::yes(format!("No PCI functions: {}\n", snap.pci.why_none())));
     }
     let mut functions: Vec<&Function> = Vec::new();
     if args.device.is_empty() {

@@ -9,7 +9,7 @@ mod overview;
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
 use crate::host::{Host, Tree, archive, console};
-use crate::report::Style;
+use crate::report::{Style, plain};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -146,9 +146,9 @@ fn color(choice: clap::ColorChoice) {
 
 fn render_error(error: &Error) -> String {
     let style = Style::stderr();
-    let mut text = format!("{} {error}\n", style.error("vfioneer:"));
+    let mut text = format!("{} {}\n", style.error("vfioneer:"), plain(&error.to_string()));
     for hint in &error.hints {
-        text.push_str(&format!("  {hint}\n"));
+        text.push_str(&format!("  {}\n", plain(hint)));
     }
     text
 }
@@ -178,9 +178,18 @@ impl Global {
     /// Options that lead to the same host, to repeat in commands that are suggested.
     fn host_options(&self) -> String {
         match (&self.root, &self.from) {
-            (Some(dir), _) => format!("--root {} ", dir.display()),
-            (None, Some(file)) => format!("--from {} ", file.display()),
+            (Some(dir), _) => format!("--root {} ", quoted(&dir.display().to_string())),
+            (None, Some(file)) => format!("--from {} ", quoted(&file.display().to_string())),
             (None, None) => String::new(),
         }
     }
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c) || (!c.is_ascii() && !c.is_control());
+    if !word.is_empty() && word.chars().all(harmless) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -4,6 +4,10 @@ use super::TextFile;
 use crate::host::{Fact, Host, Why};
 use std::collections::BTreeMap;
 
+/// More lines than any configuration file has. Checks compare lines with each other, so a file without end would keep
+/// them busy without end.
+const MOST_LINES: usize = 4000;
+
 /// The files with this ending, each name from the first directory that has it, sorted by name; and the directories
 /// that could not be listed. `ending` is empty for all files.
 pub(super) fn files(host: &dyn Host, dirs: &[&str], ending: &str) -> (Vec<String>, Vec<(String, Why)>) {
@@ -34,6 +38,10 @@ pub(super) fn read(host: &dyn Host, paths: &[String], unread: &mut Vec<(String, 
 /// Reads one file as text, as [`read`] does.
 pub(super) fn text(host: &dyn Host, path: &str, unread: &mut Vec<(String, Why)>) -> Option<TextFile> {
     match host.text(path) {
+        Fact::Known(text) if text.lines().nth(MOST_LINES).is_some() => {
+            unread.push((path.to_owned(), Why::TooLarge));
+            None
+        }
         Fact::Known(text) => Some(TextFile { path: path.to_owned(), text }),
         Fact::Absent => None,
         // A mask (`/dev/null`) or a directory among the drop-ins is no file; that is no loss.

@@ -104,10 +104,7 @@ const PARAMETERS: &[(&str, &str)] = &[
 
 /// Reads the kernel's state; only release and command line unless more is needed.
 pub fn collect(host: &dyn Host, needs: Needs) -> Kernel {
-    let release = host.value("/proc/sys/kernel/osrelease").and_then(|text| match text.is_empty() {
-        true => Fact::Unknown(Why::Malformed("empty".into())),
-        false => Fact::Known(text),
-    });
+    let release = host.value("/proc/sys/kernel/osrelease").and_then(release);
     // A mounted disk runs no kernel: what a kernel would say is not known, rather than absent.
     let cmdline = file(host, "/proc/cmdline");
     let runs = !release.is_absent() || !cmdline.is_absent();
@@ -203,6 +200,16 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// `/dev/kvm` is there, and this user may open it; it is never opened.
+/// A kernel's release, which names directories and files: at most 64 bytes (`__NEW_UTS_LEN`, Linux
+/// include/uapi/linux/utsname.h) of one line, without `/`.
+fn release(text: String) -> Fact<String> {
+    let odd = |c: char| c == '/' || c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    if text.is_empty() || text.len() > 64 || text == ".." || text == "." || text.contains(odd) {
+        return Fact::Unknown(Why::Malformed("no kernel release".into()));
+    }
+    Fact::Known(text)
+}
+
 fn kvm(host: &dyn Host) -> Kvm {
     let stat = host.stat("/dev/kvm");
     let node = stat.as_ref().map(|_| true).absent_as(false);
@@ -213,6 +220,7 @@ fn kvm(host: &dyn Host) -> Kvm {
             Some(0) => Fact::Known(true),
             _ if stat.mode & 0o006 == 0o006 => Fact::Known(true),
             Some(uid) if uid == stat.uid && stat.mode & 0o600 == 0o600 => Fact::Known(true),
+            None => Fact::Unknown(Why::Io("who runs this is not known".into())),
             // The group, or the access list that logind gives to who sits at the seat, may allow it.
             _ if stat.mode & 0o060 == 0o060 => Fact::Unknown(Why::Io("depends on the user's groups".into())),
             _ => Fact::Known(false),

@@ -46,13 +46,28 @@ pub struct Evidence {
 impl Evidence {
     /// Evidence without a line number.
     pub fn new(source: impl Into<String>, text: impl Into<String>) -> Self {
-        Evidence { source: source.into(), line: None, text: text.into() }
+        Evidence { source: source.into(), line: None, text: shortened(text.into()) }
     }
 
     /// Evidence at a line, counted from 1.
     pub fn at(source: impl Into<String>, line: u32, text: impl Into<String>) -> Self {
-        Evidence { source: source.into(), line: Some(line), text: text.into() }
+        Evidence { source: source.into(), line: Some(line), text: shortened(text.into()) }
     }
+}
+
+/// Longer than any kernel's command line; a line without end is not carried along with each finding about it.
+const LONGEST_EVIDENCE: usize = 8 << 10;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_EVIDENCE {
+        let mut end = LONGEST_EVIDENCE;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Which parts of the snapshot a verb needs. What is not needed stays `Unknown(NotRead)`.

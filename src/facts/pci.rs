@@ -320,6 +320,11 @@ pub struct Pci {
 }
 
 impl Pci {
+    /// Why there is no function: what could not be read, or that the bus is empty.
+    pub fn why_none(&self) -> String {
+        self.missing.as_ref().map_or_else(|| "/sys/bus/pci/devices is empty".to_owned(), ToString::to_string)
+    }
+
     /// The function at an address.
     pub fn get(&self, address: &Address) -> Option<&Function> {
         self.functions.binary_search_by(|f| f.address.cmp(address)).ok().map(|i| &self.functions[i])

@@ -22,6 +22,10 @@ pub struct Word<'a> {
     pub range: Range<usize>,
 }
 
+/// Bytes of a line after which no more words are read: many times what a kernel takes (`COMMAND_LINE_SIZE` is 2048 on
+/// x86, 2048 on arm64, 4096 by default on s390; Linux 6.12 `arch/*/include/uapi/asm/setup.h`).
+const LONGEST: usize = 64 << 10;
+
 impl<'a> Word<'a> {
     /// The items of a comma-separated value; empty if there is no value.
     pub fn list(&self) -> impl Iterator<Item = &'a str> + use<'a> {
@@ -50,6 +54,9 @@ impl<'a> Cmdline<'a> {
         let mut at = 0;
         let mut for_init = false;
         while let Some(word) = next(text, &mut at) {
+            if at > LONGEST {
+                break;
+            }
             if for_init {
                 line.init.push(word);
             } else if word.text == "--" {

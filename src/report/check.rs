@@ -1,21 +1,29 @@
 //! The findings of `check` as text.
 
-use super::{Style, count, plain, wrap};
-use crate::checks::verdict::Verdict;
+use super::{Short, Style, count, cut, plain, wrap};
+use crate::checks::verdict::{Verdict, device_verdict};
 use crate::checks::{Finding, Severity, pages};
 use crate::facts::{Evidence, Origin, Snapshot};
+use crate::goal::Goal;
 use std::collections::BTreeSet;
 
 /// How many pieces of evidence are shown unless more is asked for.
 const EVIDENCE_SHOWN: usize = 3;
 
 /// Errors and warnings in full, the rest in short unless `verbose`; the verdict last.
-pub fn findings(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding], verbose: bool) -> String {
+pub fn findings(
+    style: &Style,
+    snap: &Snapshot,
+    goal: &Goal,
+    verdict: Verdict,
+    findings: &[Finding],
+    verbose: bool,
+) -> String {
     let mut text = String::new();
     for finding in findings {
         text.push_str(&one(style, finding, verbose));
     }
-    text.push_str(&summary(style, snap, verdict, findings));
+    text.push_str(&summary(style, snap, goal, verdict, findings));
     text
 }
 
@@ -74,7 +82,7 @@ fn around(text: &str, wanted: &str) -> Option<String> {
     Some(format!("{start}{kept_before}{wanted}{}{end}", kept_after.trim_end()))
 }
 
-fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding]) -> String {
+fn summary(style: &Style, snap: &Snapshot, goal: &Goal, verdict: Verdict, findings: &[Finding]) -> String {
     let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings, infos) = (number(Severity::Error), number(Severity::Warning), number(Severity::Info));
     let mut text = format!(
@@ -92,14 +100,49 @@ fn summary(style: &Style, snap: &Snapshot, verdict: Verdict, findings: &[Finding
     let meaning = match (&snap.origin, verdict) {
         (Origin::Paste(_), Verdict::Unknown) => format!("{} That is a part of the picture.", read(snap)),
         (Origin::Paste(_), _) => format!("{} {}", read(snap), verdict.meaning()),
+        (Origin::Host(..), Verdict::Ready) if goal.devices.is_empty() => {
+            format!("{} For one device: vfioneer check DEVICE", verdict.meaning())
+        }
+        (Origin::Host(..), Verdict::Unknown) if snap.pci.functions.is_empty() => {
+            format!("{} PCI functions: {}.", verdict.meaning(), plain(&snap.pci.why_none()))
+        }
+        // Nothing is wrong, and still something has to be done.
+        (Origin::Host(..), Verdict::Fixable) if errors == 0 => "No error stands in the way.".to_owned(),
         _ => verdict.meaning().to_owned(),
     };
     text.push_str(&wrap(&meaning, 0, style.text_width()));
+    if matches!(snap.origin, Origin::Host(..)) {
+        text.push_str(&devices(snap, goal, findings));
+    }
     if let Some(first) = findings.first() {
         text.push_str(&format!("More about one of them: vfioneer explain {}\n", first.id));
     }
+    let unread = [&snap.modules.unread, &snap.boot.unread, &snap.initramfs.unread, &snap.hypervisor.unread];
+    let unread: Vec<String> = unread.into_iter().flatten().map(|(path, why)| format!("{path} ({why})")).collect();
+    if let Some(first) = unread.first() {
+        let more = match unread.len() - 1 {
+            0 => String::new(),
+            number => format!(", and {number} more"),
+        };
+        let line = plain(&cut(&format!("Not read, so not judged: {first}{more}"), 200));
+        text.push_str(&wrap(&line, 0, style.text_width()));
+    }
     if let Some(why) = snap.usage.complete.why().filter(|_| matches!(snap.origin, Origin::Host(..))) {
         text.push_str(&format!("Who uses the devices could not be seen completely: {why}\n"));
+    }
+    text
+}
+
+/// How far each wanted slot is.
+fn devices(snap: &Snapshot, goal: &Goal, findings: &[Finding]) -> String {
+    let short = Short::of(&snap.pci);
+    let mut text = String::new();
+    let mut slots = BTreeSet::new();
+    for address in &goal.devices {
+        if slots.insert(address.slot()) {
+            let verdict = device_verdict(snap, findings, address);
+            text.push_str(&format!("{}  {}\n", short.show(address), plain(&verdict.text())));
+        }
     }
     text
 }

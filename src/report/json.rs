@@ -5,24 +5,25 @@ use crate::checks::verdict::Verdict;
 use crate::checks::{Finding, pages};
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
+use crate::facts::usb::UsbDevice;
 use crate::host::Fact;
 use serde_json::{Value, json};
 
 /// `list --json`.
 pub fn list(snap: &Snapshot, functions: &[&Function]) -> String {
     let devices: Vec<Value> = functions.iter().map(|f| device(f)).collect();
-    pretty(&json!({ "schema": "vfioneer/list/1", "host": host(snap), "devices": devices }))
+    let mut document = json!({ "schema": "vfioneer/list/1", "host": host(snap), "devices": devices });
+    if let Some(why) = &snap.pci.missing {
+        // A list that is short because it could not be read is not taken for a host without devices.
+        document["incomplete"] = json!(why.to_string());
+    }
+    pretty(&document)
 }
 
 /// `list --usb --json`.
 pub fn usb(snap: &Snapshot) -> String {
-    let devices: Vec<Value> = snap
-        .usb
-        .known()
-        .into_iter()
-        .flatten()
-        .map(|d| json!({ "controller": d.controller, "port": d.port, "id": d.ids, "name": d.name, "kinds": d.kinds }))
-        .collect();
+    let row = |d: &UsbDevice| json!({ "controller": d.controller, "port": d.port, "id": d.ids, "name": d.name, "kinds": d.kinds });
+    let devices = snap.usb.known().map(|devices| devices.iter().map(row).collect::<Vec<Value>>());
     pretty(&json!({ "schema": "vfioneer/usb/1", "host": host(snap), "usb": devices }))
 }
 

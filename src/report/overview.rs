@@ -4,9 +4,9 @@ use super::{Short, Style, chain_name, count, json as documents, plain, wrap};
 use crate::checks::is_console_only;
 use crate::checks::verdict::{DeviceVerdict, device_verdict};
 use crate::checks::{Finding, Severity, pages};
-use crate::facts::Snapshot;
 use crate::facts::pci::Function;
-use crate::host::Fact;
+use crate::facts::{Origin, Snapshot};
+use crate::host::{Fact, Kind};
 use serde_json::{Value, json};
 
 const LABEL: usize = 10;
@@ -34,13 +34,28 @@ pub fn text(style: &Style, snap: &Snapshot, findings: &[Finding], options: &str)
     for function in &main {
         candidate(style, &mut text, snap, findings, function);
     }
-    if main.is_empty() {
-        text.push_str("No GPU or accelerator is visible on this host.\n");
+    match &snap.pci.missing {
+        Some(why) if snap.pci.functions.is_empty() => {
+            let unseen = format!("Which devices this host has cannot be seen: {why}.{}", rescue_hint(snap));
+            text.push_str(&wrap(&plain(&unseen), 0, style.text_width()));
+        }
+        _ if main.is_empty() => text.push_str("No GPU or accelerator is visible on this host.\n"),
+        _ => {}
     }
     others(&mut text, snap, &main);
     text.push('\n');
     text.push_str(&next(snap, findings, &main, options));
     text
+}
+
+/// A mounted disk has no hardware; that of the machine it is mounted on can be shown to it.
+fn rescue_hint(snap: &Snapshot) -> &'static str {
+    match snap.origin {
+        Origin::Host(Kind::Mounted, _) => {
+            " If the disk belongs to this machine, \"mount --rbind /sys DIR/sys\" shows its devices."
+        }
+        _ => "",
+    }
 }
 
 /// The same as JSON.
