@@ -1,5 +1,6 @@
 //! What the checks of single devices share: who goes along with a function, who is in the way, what to call them.
 
+use super::quirks::{self, DisplayKind};
 use crate::facts::pci::{Function, Header, Pci, is_vfio_driver};
 use crate::host::Fact;
 
@@ -58,11 +59,14 @@ pub(super) fn is_accelerator(function: &Function) -> bool {
         && (function.is_display() || function.base_class().is_some_and(|class| class >> 8 == 0x12))
 }
 
-/// A display of a management controller (ASPEED, Matrox G200) or of a hypervisor: nobody gives it away.
-pub fn is_console_only(function: &Function) -> bool {
-    let Some(ids) = function.ids.known() else { return false };
-    matches!(ids.vendor, 0x1a03 | 0x102b | 0x1234 | 0x1af4 | 0x1b36 | 0x15ad | 0x1013 | 0x1414 | 0x80ee)
-        || ids.vendor == 0x19e5 && ids.device == 0x1711
+/// A display of a management controller or of a hypervisor: nobody gives it away for its own sake.
+pub(super) fn is_console_only(function: &Function) -> bool {
+    function.ids.known().is_some_and(|ids| quirks::display(*ids).is_some())
+}
+
+/// The screen of a management controller: nobody's to give away.
+pub fn is_management_display(function: &Function) -> bool {
+    function.ids.known().is_some_and(|ids| quirks::display(*ids) == Some(DisplayKind::Management))
 }
 
 /// Graphics inside the processor: on the root bus, or in one slot with functions of an AMD processor.

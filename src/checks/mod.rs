@@ -63,7 +63,7 @@ mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
 
-pub use device::is_console_only;
+pub use device::is_management_display;
 
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};

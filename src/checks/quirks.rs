@@ -41,9 +41,32 @@ pub(super) struct Denied {
     pub source: String,
 }
 
+/// What a display is there for, other than to be given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DisplayKind {
+    /// The screen of a management controller.
+    Management,
+    /// The display that a hypervisor made for this guest.
+    Virtual,
+}
+
+/// Displays that nobody gives away for their own sake.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Display {
+    vendor: String,
+    devices: Vec<String>,
+    kind: DisplayKind,
+    /// Where it was read.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table, and its test"))]
+    source: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Quirks {
+    display: Vec<Display>,
     reset: Vec<Reset>,
     kernel: Vec<Kernel>,
     denied: Vec<Denied>,
@@ -73,6 +96,11 @@ pub(super) fn kernel(release: &str) -> Option<&'static Kernel> {
 /// The refusal of vfio-pci that a device falls under.
 pub(super) fn denied(ids: Ids) -> Option<&'static Denied> {
     quirks().denied.iter().find(|row| holds(&row.vendor, &row.devices, ids))
+}
+
+/// What a display is there for, if it is of a known kind.
+pub(super) fn display(ids: Ids) -> Option<DisplayKind> {
+    quirks().display.iter().find(|row| holds(&row.vendor, &row.devices, ids)).map(|row| row.kind)
 }
 
 fn holds(vendor: &str, devices: &[String], ids: Ids) -> bool {
@@ -115,7 +143,9 @@ mod tests {
             }
         }
         let sources = all.reset.iter().map(|r| &r.source).chain(all.kernel.iter().map(|r| &r.source));
-        for source in sources.chain(all.denied.iter().map(|r| &r.source)) {
+        let sources = sources.chain(all.denied.iter().map(|r| &r.source)).chain(all.display.iter().map(|r| &r.source));
+        assert!(all.display.windows(2).all(|pair| pair[0].vendor < pair[1].vendor));
+        for source in sources {
             assert!(source.starts_with("https://"), "{source}");
         }
     }
@@ -128,6 +158,8 @@ mod tests {
         assert_eq!(name(0x10de, 0x731a), None);
         assert!(kernel("6.14.2-zen1-1-zen").is_some() && kernel("6.14.2").is_some());
         assert!(kernel("6.14.21-arch1").is_none() && kernel("6.14.1").is_none());
+        assert_eq!(display(Ids { vendor: 0x1a03, device: 0x2000 }), Some(DisplayKind::Management));
+        assert_eq!(display(Ids { vendor: 0x102b, device: 0x0525 }), None, "a Millennium card is a card");
         assert!(denied(Ids { vendor: 0x8086, device: 0x37c8 }).is_some());
     }
 }

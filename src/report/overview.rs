@@ -1,7 +1,7 @@
 //! One screen: the host, the IOMMU, a verdict for each candidate, and the command to type next.
 
 use super::{Short, Style, chain_name, count, json as documents, plain, wrap};
-use crate::checks::is_console_only;
+use crate::checks::is_management_display;
 use crate::checks::verdict::{DeviceVerdict, device_verdict};
 use crate::checks::{Finding, Severity, pages};
 use crate::facts::pci::Function;
@@ -175,8 +175,7 @@ fn candidates(snap: &Snapshot) -> Vec<&Function> {
         let class = function.base_class().unwrap_or(0) >> 8;
         let slot_taken = chosen.iter().any(|other| other.address.same_slot(&function.address));
         let virtual_function = function.physical.known().is_some();
-        // The screen of a management controller is nobody's to give away.
-        let console = is_console_only(function) && !function.on_vfio();
+        let console = is_management_display(function) && !function.on_vfio();
         if matches!(class, 0x03 | 0x12) && !slot_taken && !virtual_function && !console {
             chosen.push(function);
         }
