@@ -22,7 +22,7 @@ pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
         if show(&out, &mut shown, terminal) {
             said = Instant::now();
         } else if said.elapsed() >= Duration::from_secs(if terminal { 1 } else { 10 }) {
-            progress(&folder, elapsed, terminal);
+            progress(elapsed, terminal);
             said = Instant::now();
         }
     };
@@ -48,14 +48,12 @@ fn show(out: &Path, shown: &mut u32, terminal: bool) -> bool {
     *shown != before
 }
 
-fn progress(folder: &Path, elapsed: Duration, terminal: bool) {
-    let console = guest::tail(&folder.join("serial.log"), 1);
-    let line: String =
-        if console.is_empty() { "firmware, boot loader, Linux".into() } else { console.chars().take(60).collect() };
+fn progress(elapsed: Duration, terminal: bool) {
+    let line = format!("{:3} s  the emulated PC is starting or working", elapsed.as_secs());
     if terminal {
-        print!("\r\x1b[K{:3} s  {line}", elapsed.as_secs());
+        print!("\r\x1b[K{line}");
         let _ = std::io::stdout().flush();
     } else {
-        println!("{:3} s  {line}", elapsed.as_secs());
+        println!("{line}");
     }
 }

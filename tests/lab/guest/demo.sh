@@ -15,6 +15,7 @@ export COLUMNS=80
 set -- $(cat /lab/options)
 show vfioneer "$@"
 show vfioneer "$@" list
-show vfioneer "$@" check
-show vfioneer "$@" explain group-shared
+show vfioneer "$@" check 02:00
+group=$(basename "$(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group)")
+show vfioneer "$@" explain group "$group"
 echo 'end 0' >/lab/out/status
