@@ -97,6 +97,11 @@ fn judge(snap: &Snapshot, directive: &Directive) -> Vec<Made> {
         "blacklist" if module.contains(['*', '?', '[']) => {
             vec![Made::new(Severity::Warning, "blacklist-wildcard").value("pattern", &directive.module)]
         }
+        // libkmod/libkmod-config.c takes one name and does not look at the rest of the line.
+        "blacklist" if !directive.rest.trim().is_empty() && !directive.rest.trim().starts_with('#') => {
+            let rest = directive.rest.split_whitespace().collect::<Vec<_>>().join(" ");
+            vec![Made::new(Severity::Warning, "blacklist-more").value("module", &directive.module).value("rest", rest)]
+        }
         "options" => options(snap, directive, &module),
         "softdep" => softdep(snap, directive, &module).into_iter().collect(),
         word if !KNOWN.contains(&word) => {
@@ -216,6 +221,8 @@ mod tests {
             ("options nvidia NVreg_Anything=1", vec![]),
             ("blacklist nvidia*", vec!["Warning blacklist-wildcard"]),
             ("blacklist nvidia", vec![]),
+            ("blacklist nvidia # not this one", vec![]),
+            ("blacklist nouveau nvidia", vec!["Warning blacklist-more"]),
             ("softdep nvidia* pre: vfio-pci", vec![]),
             ("softdep nouveau pre: vfio-pci", vec![]),
             ("softdep nouveau pre:vfio-pci", vec!["Warning softdep-no-blank"]),

@@ -15,13 +15,17 @@ use std::sync::LazyLock;
 
 pub(super) const CHECK: Check = Check {
     ids: &[
+        "cmdline-second-line",
+        "cmdline-words-glued",
         "function-left-behind",
         "grub-cfg-split",
         "hook-device-list",
         "hugepages-short",
+        "modprobe-line-ignored",
         "native-driver-won",
         "rom-invalid",
         "sriov-not-created",
+        "vm-not-q35",
     ],
     run,
 };
@@ -53,6 +57,19 @@ static HUGE: LazyLock<Option<Regex>> =
 static MEMORY: LazyLock<Option<Regex>> = LazyLock::new(|| regex("^memory: +([0-9]+)$"));
 static GRUB_CFG: LazyLock<Option<Regex>> =
     LazyLock::new(|| regex("(/boot/efi/EFI/[A-Za-z0-9_-]+/grub\\.cfg|/boot/grub2?/grub\\.cfg)"));
+/// `proxmox-boot-tool`'s file as the installer writes it.
+static ZFS_ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| regex("^root=ZFS=[^ ]+ boot=zfs"));
+static IOMMU_WORDS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| regex("^((?:intel_iommu|amd_iommu|iommu|vfio-pci\\.ids|pcie_acs_override|quiet)(?:[= ].*)?)$"));
+/// A list of dracut.conf without a blank inside both quotes.
+static DRACUT_LIST: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(
+        "^(?:add_drivers|force_drivers|omit_drivers|install_items|add_dracutmodules)\\+=(?:\"[^ \"][^\"]*\"|\"[^\"]*[^ \"]\")",
+    )
+});
+static PCIE: LazyLock<Option<Regex>> = LazyLock::new(|| regex("^hostpci[0-9]+: .*pcie=1"));
+static I440FX: LazyLock<Option<Regex>> = LazyLock::new(|| regex("^machine: +pc(?:-i440fx[^ ]*)?$"));
+static GRUB_LINE: LazyLock<Option<Regex>> = LazyLock::new(|| regex("^GRUB_CMDLINE_LINUX[A-Z_]*=(\".*)$"));
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let snap = ctx.snap;
@@ -65,6 +82,48 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     findings.extend(grub_files(log));
     findings.extend(added(snap, log));
     findings.extend(cards(ctx));
+    findings.extend(lines_of_files(log));
+    findings
+}
+
+/// Single lines of configuration files that are wrong by themselves.
+fn lines_of_files(log: &TextFile) -> Vec<Finding> {
+    let at = |evidence: &Evidence| Subject::Line(evidence.source.clone(), evidence.line.unwrap_or(1));
+    let mut findings = Vec::new();
+    for (_, evidence) in matches(&DRACUT_LIST, log).into_iter().take(1) {
+        let finding = Finding::new("modprobe-line-ignored", Severity::Warning, at(&evidence)).variant("dracut-blanks");
+        findings.push(finding.evidence(evidence));
+    }
+    if let Some((_, machine)) = matches(&I440FX, log).into_iter().next() {
+        findings.extend(matches(&PCIE, log).into_iter().take(1).map(|(_, device)| {
+            Finding::new("vm-not-q35", Severity::Error, at(&machine))
+                .variant("config")
+                .evidence(device)
+                .evidence(machine.clone())
+        }));
+    }
+    for (value, evidence) in matches(&GRUB_LINE, log) {
+        let text = value.first().map_or("", String::as_str);
+        // A line that ends in a backslash, or a quote that is escaped, is for the shell to judge.
+        if !text.contains('\\') && text.matches('"').count() % 2 == 1 && text.matches('"').count() > 1 {
+            let finding = Finding::new("cmdline-words-glued", Severity::Error, at(&evidence)).variant("quote");
+            findings.push(finding.evidence(evidence));
+        }
+    }
+    let second = |root: &Evidence| {
+        let next = root.line? + 1;
+        matches(&IOMMU_WORDS, log).into_iter().find(|(_, evidence)| evidence.line == Some(next))
+    };
+    for (_, root) in matches(&ZFS_ROOT, log) {
+        if let Some((words, evidence)) = second(&root) {
+            findings.push(
+                Finding::new("cmdline-second-line", Severity::Warning, at(&evidence))
+                    .value("words", words.join(" "))
+                    .evidence(root)
+                    .evidence(evidence),
+            );
+        }
+    }
     findings
 }
 
@@ -328,6 +387,27 @@ mod tests {
         };
         assert_eq!(found(&disk("nvme")), ["Error native-driver-won/added 0000:82:00.0"]);
         assert_eq!(found(&disk("vfio-pci")), [""; 0]);
+    }
+
+    #[test]
+    fn lines_that_are_wrong_by_themselves() {
+        for (text, expected) in [
+            ("add_drivers+=\" vfio vfio_pci \"\n", None),
+            ("add_drivers+=\"vfio vfio_pci\"\n", Some("Warning modprobe-line-ignored/dracut-blanks paste:1")),
+            ("hostpci0: 01:00,pcie=1\nmachine: q35\n", None),
+            ("hostpci0: 01:00\nmachine: pc-i440fx-7.2\n", None),
+            ("hostpci0: 01:00,pcie=1\nmachine: pc-i440fx-7.2\n", Some("Error vm-not-q35/config paste:2")),
+            ("GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n", None),
+            ("GRUB_CMDLINE_LINUX_DEFAULT=\"quiet \\\n", None),
+            (
+                "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"video=efifb:off\"\n",
+                Some("Error cmdline-words-glued/quote paste:1"),
+            ),
+            ("root=ZFS=rpool/ROOT/pve-1 boot=zfs intel_iommu=on\n", None),
+            ("root=ZFS=rpool/ROOT/pve-1 boot=zfs\nintel_iommu=on\n", Some("Warning cmdline-second-line/ paste:2")),
+        ] {
+            assert_eq!(found(text).first().map(String::as_str), expected, "{text}");
+        }
     }
 
     #[test]

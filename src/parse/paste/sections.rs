@@ -103,7 +103,7 @@ static PATH_ALONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 static MODPROBE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     regex(
-        r"^[ \t]*(?:options[ \t]+[A-Za-z0-9_-]+[ \t]+[A-Za-z0-9_]+=|blacklist[ \t]+[A-Za-z0-9_*?-]+[ \t]*(?:#.*)?$|softdep[ \t]+[A-Za-z0-9_*?-]+[ \t]+(?:pre|post):|install[ \t]+[A-Za-z0-9_*?-]+[ \t]+(?:/[a-z]|modprobe|true|false)|weakdep[ \t]+[a-z])",
+        r"^[ \t]*(?:options[ \t]+[A-Za-z0-9_-]+[ \t]+[A-Za-z0-9_]+=|blacklist[ \t]+[A-Za-z0-9_*?-]+[ \t]*(?:#.*)?$|blacklist(?:[ \t]+(?:nouveau|nvidia[a-z_]*|amdgpu|radeon|snd_hda_intel|i915|xe)){2,}[ \t]*$|softdep[ \t]+[A-Za-z0-9_*?-]+[ \t]+(?:pre|post):|install[ \t]+[A-Za-z0-9_*?-]+[ \t]+(?:/[a-z]|modprobe|true|false)|weakdep[ \t]+[a-z])",
     )
 });
 static VM: LazyLock<Option<Regex>> = LazyLock::new(|| {
