@@ -25,6 +25,11 @@ pub struct CheckArgs {
 
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Answer> {
     let snap = match &args.log {
+        // clap sees this only if the options stand behind the verb.
+        Some(_) if global.root.is_some() || global.from.is_some() => {
+            return Err(Error::usage("--log cannot be used with --root or --from")
+                .hint("pasted text is read by itself: leave the other option out"));
+        }
         Some(name) => paste(name)?,
         None => global.snapshot(Needs::ALL)?,
     };

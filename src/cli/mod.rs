@@ -157,7 +157,9 @@ impl Global {
     /// Opens the host that the options name.
     fn host(&self) -> Result<Box<dyn Host>> {
         Ok(match (&self.root, &self.from) {
-            (Some(dir), _) => Box::new(Tree::mounted(dir)?),
+            // clap sees this only if both stand on the same side of the verb.
+            (Some(_), Some(_)) => return Err(Error::usage("--root cannot be used with --from")),
+            (Some(dir), None) => Box::new(Tree::mounted(dir)?),
             (None, Some(file)) => Box::new(archive::load(file)?),
             (None, None) => Box::new(Tree::live()),
         })

@@ -1,6 +1,6 @@
 //! The table of `list`.
 
-use super::{Short, Style, cut, plain};
+use super::{Short, Style, cut, name_within, plain};
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::host::Fact;
@@ -29,6 +29,12 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
     if functions.iter().all(|f| !matches!(f.numa_node, Fact::Known(node) if node > 0)) {
         for row in &mut rows {
             row[5].clear();
+        }
+    }
+    if let Some(columns) = style.width {
+        let room = columns.saturating_sub(before_names(&rows)).max(12);
+        for (row, function) in rows.iter_mut().skip(1).zip(functions) {
+            row[6] = name_within(function, room);
         }
     }
     align(style, &rows) + &signs.legend(style)
@@ -82,6 +88,13 @@ impl Signs {
         }
         if text.is_empty() { text } else { style.faint(text.trim_end()) + "\n" }
     }
+}
+
+/// Columns of the table up to the last one.
+fn before_names(rows: &[[String; 7]]) -> usize {
+    let widest = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let shown = |column: &usize| rows.iter().skip(1).any(|row| !row[*column].is_empty());
+    (0..6).filter(shown).map(|column| widest(column) + 2).sum()
 }
 
 fn align(style: &Style, rows: &[[String; 7]]) -> String {

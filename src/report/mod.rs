@@ -10,7 +10,7 @@ pub mod overview;
 pub mod tree;
 
 use crate::facts::boot::Chain;
-use crate::facts::pci::Pci;
+use crate::facts::pci::{Function, Pci};
 use crate::host::console;
 use crate::parse::address::Address;
 use anstyle::{AnsiColor, Effects, Style as Ansi};
@@ -98,6 +98,45 @@ pub fn cut(text: &str, columns: usize) -> String {
     kept + "…"
 }
 
+/// A function's name in at most so many columns: with the vendor as people call it, then with the marketing name alone,
+/// and cut only then.
+pub fn name_within(function: &Function, columns: usize) -> String {
+    let full = plain(&function.name());
+    let (Some(vendor), Some(device)) = (&function.vendor_name, &function.device_name) else {
+        return cut(&full, columns);
+    };
+    let (vendor, device) = (plain(vendor), plain(device));
+    let vendor = called(&vendor);
+    let marketing = device.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name);
+    let mut names = vec![full, format!("{vendor} {device}")];
+    // Of other devices, what stands in brackets is a detail.
+    names.extend(marketing.filter(|_| function.is_display()).map(|name| format!("{vendor} {name}")));
+    let fits = names.iter().find(|name| name.width() <= columns).or(names.last());
+    fits.map(|name| cut(name, columns)).unwrap_or_default()
+}
+
+/// `Advanced Micro Devices, Inc. [AMD/ATI]` is called AMD/ATI, `Samsung Electronics Co Ltd` Samsung.
+fn called(vendor: &str) -> &str {
+    if let Some((_, short)) = vendor.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
+        return short;
+    }
+    const FORMAL: &[&str] = &[
+        " Corporation",
+        " Corp",
+        " Electronics",
+        " Semiconductor",
+        " Technolog",
+        ", Inc",
+        " Inc",
+        " Co.",
+        ", Ltd",
+        " Ltd",
+        " Limited",
+    ];
+    let end = FORMAL.iter().filter_map(|word| vendor.find(word)).filter(|at| *at > 0).min();
+    end.and_then(|end| vendor.get(..end)).unwrap_or(vendor)
+}
+
 /// Breaks text into lines of at most `columns`, each behind `indent` spaces; words longer than that stay whole.
 pub fn wrap(text: &str, indent: usize, columns: usize) -> String {
     let room = columns.saturating_sub(indent).max(20);
@@ -178,13 +217,41 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, plain, wrap};
+    use super::{called, cut, name_within, plain, wrap};
+    use crate::parse::address::Address;
 
     #[test]
     fn cuts_by_columns_and_not_by_bytes() {
         assert_eq!(cut("GeForce", 7), "GeForce");
         assert_eq!(cut("GeForce", 4), "GeF…");
         assert_eq!(cut("그래픽카드", 6), "그래…");
+    }
+
+    #[test]
+    fn names_lose_first_what_tells_least() {
+        let mut gpu =
+            crate::facts::pci::Function::unknown(Address::parse("01:00.0").unwrap(), crate::facts::pci::Seen::Sysfs);
+        gpu.vendor_name = Some("NVIDIA Corporation".into());
+        gpu.class = crate::host::Fact::Known(0x030000);
+        gpu.device_name = Some("GA104 [GeForce RTX 3070]".into());
+        for (columns, name) in [
+            (80, "NVIDIA Corporation GA104 [GeForce RTX 3070]"),
+            (40, "NVIDIA GA104 [GeForce RTX 3070]"),
+            (24, "NVIDIA GeForce RTX 3070"),
+            (12, "NVIDIA GeFo…"),
+        ] {
+            assert_eq!(name_within(&gpu, columns), name);
+        }
+        for (vendor, short) in [
+            ("Advanced Micro Devices, Inc. [AMD/ATI]", "AMD/ATI"),
+            ("Intel Corporation", "Intel"),
+            ("Samsung Electronics Co Ltd", "Samsung"),
+            ("Realtek Semiconductor Co., Ltd.", "Realtek"),
+            ("Red Hat, Inc.", "Red Hat"),
+            ("SK hynix", "SK hynix"),
+        ] {
+            assert_eq!(called(vendor), short);
+        }
     }
 
     #[test]

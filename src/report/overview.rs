@@ -209,7 +209,7 @@ fn candidate(style: &Style, text: &mut String, snap: &Snapshot, findings: &[Find
     let address = short.slot(&function.address);
     let pad = " ".repeat(LABEL.saturating_sub(address.len()).max(1));
     let width = style.width.unwrap_or(usize::MAX);
-    let name = super::cut(&plain(&function.name()), width.saturating_sub(LABEL));
+    let name = super::name_within(function, width.saturating_sub(LABEL));
     text.push_str(&format!("{}{pad}{name}\n", style.strong(&address)));
     text.push_str(&format!("{:LABEL$}{}\n", "", plain(&facts.join(" · "))));
     text.push_str(&format!("{:LABEL$}{word}\n", ""));
