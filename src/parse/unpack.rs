@@ -50,7 +50,7 @@ fn form(start: &[u8]) -> Option<Form> {
 /// Calls `visit` for every entry of every archive of an image. Fails if the image ends early, if something in it is
 /// not understood, or if it holds no archive.
 pub fn read(image: &mut dyn Read, visit: &mut Visit<'_>) -> io::Result<()> {
-    let mut input = BufReader::with_capacity(64 << 10, image);
+    let mut input = BufReader::with_capacity(64 << 10, image.take(MAX_IMAGE));
     let mut any = false;
     while skip_zeros(&mut input)? {
         let mut start = Vec::new();
@@ -68,9 +68,15 @@ pub fn read(image: &mut dyn Read, visit: &mut Visit<'_>) -> io::Result<()> {
     if any { Ok(()) } else { Err(malformed("empty")) }
 }
 
+/// The most bytes of padding between two archives.
+const MAX_ZEROS: usize = 16 << 20;
+/// The most that an image, or one compressed part of it, may hold. Real ones unpack to less than 1 GiB.
+const MAX_IMAGE: u64 = 4 << 30;
+
 /// Passes over zeros; false at the end.
 fn skip_zeros(input: &mut dyn BufRead) -> io::Result<bool> {
-    loop {
+    let mut passed = 0;
+    while passed <= MAX_ZEROS {
         let buffer = input.fill_buf()?;
         if buffer.is_empty() {
             return Ok(false);
@@ -78,10 +84,12 @@ fn skip_zeros(input: &mut dyn BufRead) -> io::Result<bool> {
         let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
         let all = zeros == buffer.len();
         input.consume(zeros);
+        passed += zeros;
         if !all {
             return Ok(true);
         }
     }
+    Err(malformed("zeros without end"))
 }
 
 /// Reads the archives in one compressed part, to its end.
@@ -95,7 +103,7 @@ fn archives(form: Form, input: &mut dyn BufRead, visit: &mut Visit<'_>) -> io::R
         Form::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?.single_frame()),
         Form::Cpio | Form::Lzo => return Err(io::Error::new(io::ErrorKind::Unsupported, "compressed with lzop")),
     };
-    let mut unpacked = BufReader::with_capacity(64 << 10, unpacked);
+    let mut unpacked = BufReader::with_capacity(64 << 10, unpacked.take(MAX_IMAGE));
     while skip_zeros(&mut unpacked)? {
         cpio::read(&mut unpacked, visit)?;
     }

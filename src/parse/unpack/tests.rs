@@ -170,3 +170,10 @@ proptest! {
         let _ = list(&image);
     }
 }
+
+#[test]
+fn zeros_without_end_are_an_error() {
+    let mut zeros = io::repeat(0);
+    let error = read(&mut zeros, &mut |_, _| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("zeros"), "{error}");
+}
