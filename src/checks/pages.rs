@@ -4,45 +4,7 @@
 //! `title`, `message`, `fix` (plan, firmware, manual or none), `remedy`, `aliases` (comma list).
 //! `message.VARIANT`, `remedy.VARIANT` and `fix.VARIANT` replace the plain ones for that variant.
 
-use super::{Finding, device_pages, message_pages, topics};
-
-macro_rules! pages {
-    ($($id:literal),* $(,)?) => { &[$(($id, include_str!(concat!($id, "/en.md")))),*] };
-}
-
-/// The source texts of the pages of findings about hosts, boot configuration and modules, by id.
-pub const PAGES: &[(&str, &str)] = pages![
-    "acs-override-on",
-    "blacklist-too-wide",
-    "cmdline-not-in-effect",
-    "cmdline-second-line",
-    "cmdline-without-root",
-    "cmdline-word-risky",
-    "cmdline-word-without-effect",
-    "cmdline-words-glued",
-    "config-line-duplicated",
-    "early-load-missing",
-    "firmware-old",
-    "grub-cfg-split",
-    "grub-stub-overwritten",
-    "host-is-guest",
-    "ids-malformed",
-    "ids-match-nothing",
-    "ids-take-too-much",
-    "in-container",
-    "initramfs-stale",
-    "interrupt-remapping-off",
-    "iommu-off-for-igpu",
-    "iommu-off-in-firmware",
-    "iommu-off-in-kernel",
-    "kernel-lacks-vfio",
-    "kvm-ignores-msrs",
-    "kvm-unusable",
-    "lockdown-active",
-    "modprobe-line-ignored",
-    "unsafe-interrupts-on",
-    "virtualization-off",
-];
+use super::{Finding, page_list};
 
 /// A page, split into head and body.
 #[derive(Clone, Debug)]
@@ -68,7 +30,7 @@ impl Page {
 }
 
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [PAGES, device_pages::PAGES, message_pages::PAGES, topics::PAGES].into_iter().flatten().copied()
+    page_list::FINDINGS.iter().chain(page_list::TOPICS).copied()
 }
 
 fn parse(id: &'static str, text: &'static str) -> Option<Page> {
@@ -189,8 +151,24 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods)] // Reads the sources.
+    fn the_lists_name_every_folder() {
+        let checks = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/checks");
+        for (folder, list) in [(checks.clone(), page_list::FINDINGS), (checks.join("topics"), page_list::TOPICS)] {
+            let mut there: Vec<String> = std::fs::read_dir(&folder)
+                .expect("a folder")
+                .map(|entry| entry.expect("an entry"))
+                .filter(|entry| entry.path().join("en.md").is_file())
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
+            there.sort();
+            assert_eq!(there, list.iter().map(|(id, _)| *id).collect::<Vec<_>>(), "{}", folder.display());
+        }
+    }
+
+    #[test]
     fn a_findings_page_says_what_to_do() {
-        let topics: Vec<&str> = topics::PAGES.iter().map(|(id, _)| *id).collect();
+        let topics: Vec<&str> = page_list::TOPICS.iter().map(|(id, _)| *id).collect();
         for page in all().iter().filter(|page| !topics.contains(&page.id)) {
             for key in ["message", "fix", "remedy"] {
                 assert!(!page.head(key).is_empty(), "{} has no {key}", page.id);
