@@ -49,6 +49,7 @@ fn exit_codes_and_streams() {
         (&["explain"], 0, "code-43"),
         (&["explain", "error", "43"], 0, "code-43"),
         (&["explain", "no video"], 0, "black-screen"),
+        (&["explain", "vfio 0000:01:00.0: group 14 is not viable"], 0, "group-not-viable"),
         (&["explain", "qwertz uiop"], 2, "no page about"),
         (&["--root", good, "capture", file], 0, "--from '"),
         (&["--root", good, "capture", file], 3, "--force"),

@@ -155,3 +155,35 @@ fn a_written_tree_answers_like_the_one_in_memory() {
         assert_eq!(one, other, "{name}");
     }
 }
+
+/// Recordings of emulated machines with real kernels (`tests/hosts/captures/README.md`).
+#[test]
+fn what_the_labs_recordings_say_is_on_record() {
+    let style = Style { width: Some(80) };
+    let mut changed = Vec::new();
+    let mut number = 0;
+    for entry in std::fs::read_dir(hosts::dir().join("captures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "zst") {
+            continue;
+        }
+        number += 1;
+        let host = vfioneer::host::archive::load(&path).unwrap();
+        let snap = facts::collect(&host, Needs::ALL);
+        let findings = checks::run(&snap, &Goal::default());
+        let verdict = verdict(&snap, &Goal::default(), &findings);
+        let all: Vec<_> = snap.pci.functions.iter().collect();
+        let text = report::list::table(&style, &snap, &all)
+            + "\n"
+            + &report::check::findings(&style, &snap, &Goal::default(), verdict, &findings, true);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let record = path.with_extension("").with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(record, text).unwrap();
+        } else if std::fs::read_to_string(&record).unwrap_or_default() != text {
+            changed.push(record);
+        }
+    }
+    assert!(number > 0, "there are no recordings");
+    assert!(changed.is_empty(), "not as on record (UPDATE_EXPECT=1 rewrites it): {changed:#?}");
+}

@@ -1,9 +1,12 @@
 //! `vfioneer explain`: the page of a finding, symptom or term, or the story of an IOMMU group.
 
 use super::{Answer, Global};
+use crate::checks;
 use crate::checks::pages::{self, Page};
 use crate::error::{Error, Result};
 use crate::facts::Needs;
+use crate::facts::pasted;
+use crate::goal::Goal;
 use crate::report::{self, markdown};
 use clap::Args;
 use serde_json::json;
@@ -11,8 +14,8 @@ use serde_json::json;
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// A finding's id, a symptom, a term, or `group N`; nothing: all pages
-    #[arg(value_name = "ID|SYMPTOM|group N")]
+    /// A finding's id, a symptom, a message, a term, or `group N`; nothing: all pages
+    #[arg(value_name = "ID|SYMPTOM|MESSAGE|group N")]
     topic: Vec<String>,
 }
 
@@ -21,7 +24,7 @@ pub(super) fn run(global: &Global, args: &ExplainArgs) -> Result<Answer> {
     if let Some(group) = query.strip_prefix("group ").and_then(|n| n.trim().parse::<u32>().ok()) {
         return explain_group(global, group);
     }
-    let found = if query.trim().is_empty() { pages::all() } else { pages::find(&query) };
+    let found = if query.trim().is_empty() { pages::all() } else { pages_about(&query) };
     let exact = found.first().filter(|page| found.len() == 1 || page.id == query.trim());
     match (exact, found.is_empty()) {
         (Some(page), _) => Ok(Answer::yes(show(global, page))),
@@ -31,6 +34,24 @@ pub(super) fn run(global: &Global, args: &ExplainArgs) -> Result<Answer> {
         (None, false) => Ok(Answer::yes(index(global, &found))),
     }
 }
+
+/// The page of the finding that a whole message leads to; else the pages that the words may mean.
+fn pages_about(query: &str) -> Vec<Page> {
+    if query.split_whitespace().count() >= MESSAGE_WORDS {
+        let findings = checks::run(&pasted::snapshot("message", query), &Goal::default());
+        let told = findings.iter().find(|finding| !SAYS_NOTHING.contains(&finding.id));
+        if let Some(page) = told.and_then(|finding| pages::page(finding.id)) {
+            return vec![page];
+        }
+    }
+    pages::find(query)
+}
+
+/// From so many words on, a query is tried as a message of the kernel or a hypervisor.
+const MESSAGE_WORDS: usize = 4;
+
+/// Findings that say that a text was not understood, or that something failed without saying why.
+const SAYS_NOTHING: &[&str] = &["message-unknown", "nothing-recognised", "vm-start-failed"];
 
 fn show(global: &Global, page: &Page) -> String {
     if global.json {
