@@ -169,8 +169,11 @@ fn entry_finding(snap: &Snapshot, entry: &LoadEntry) -> Option<Finding> {
                 return None;
             }
             match entry.list {
-                List::DracutForce | List::DracutAdd if new == Some(true) => Made::new(Severity::Error, "virqfd-dracut"),
-                List::Mkinitcpio if new == Some(true) => Made::new(Severity::Warning, "virqfd-mkinitcpio"),
+                List::DracutForce | List::DracutAdd => {
+                    let severity = if new == Some(true) { Severity::Error } else { Severity::Warning };
+                    Made::new(severity, "virqfd-dracut")
+                }
+                List::Mkinitcpio => Made::new(Severity::Warning, "virqfd-mkinitcpio"),
                 _ => Made::new(Severity::Info, "virqfd"),
             }
         }
@@ -284,6 +287,9 @@ mod tests {
             release(&mut snap, "6.8.0-50-generic");
             assert!(found(&snap).is_empty(), "{path}");
         }
+        let mut paste = unknown();
+        load(&mut paste, "/etc/dracut.conf.d/vfio.conf", "vfio_virqfd\n", true);
+        assert_eq!(found(&paste), ["Warning virqfd-dracut"], "the kernel is not known");
         let mut snap = healthy();
         load(&mut snap, "/etc/modules", "vendor-reset\n", false);
         assert_eq!(found(&snap), ["Info vendor-reset"]);

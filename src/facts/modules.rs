@@ -142,6 +142,16 @@ impl Modules {
         self.files.push(file);
     }
 
+    /// Adds the modules that dracut's configuration names, files in the order in which they are sourced.
+    pub(super) fn add_dracut(&mut self, files: Vec<TextFile>, effective: bool) {
+        self.add_variables(files, &[("force_drivers", List::DracutForce), ("add_drivers", List::DracutAdd)], effective);
+    }
+
+    /// Adds the modules that mkinitcpio's configuration names, files in the order in which they are sourced.
+    pub(super) fn add_mkinitcpio(&mut self, files: Vec<TextFile>, effective: bool) {
+        self.add_variables(files, &[("MODULES", List::Mkinitcpio)], effective);
+    }
+
     /// Adds what variables of sourced files hold. An assignment that a later one replaces is left out.
     fn add_variables(&mut self, files: Vec<TextFile>, variables: &[(&str, List)], effective: bool) {
         let scripts: Vec<_> = files.iter().map(|file| shell_vars::parse(&file.text)).collect();
@@ -201,8 +211,7 @@ fn initramfs_tools(host: &dyn Host, modules: &mut Modules, effective: bool) {
 fn dracut(host: &dyn Host, modules: &mut Modules, effective: bool) {
     let paths = dracut_files(host, &mut modules.unread);
     let files = dropin::read(host, &paths, &mut modules.unread);
-    let variables = [("force_drivers", List::DracutForce), ("add_drivers", List::DracutAdd)];
-    modules.add_variables(files, &variables, effective);
+    modules.add_dracut(files, effective);
 }
 
 /// dracut's configuration in the order in which it is sourced (dracut.conf(5)).
@@ -218,7 +227,7 @@ pub(super) fn dracut_files(host: &dyn Host, unread: &mut Vec<(String, Why)>) -> 
 fn mkinitcpio(host: &dyn Host, modules: &mut Modules, effective: bool) {
     let paths = mkinitcpio_files(host, &mut modules.unread);
     let files = dropin::read(host, &paths, &mut modules.unread);
-    modules.add_variables(files, &[("MODULES", List::Mkinitcpio)], effective);
+    modules.add_mkinitcpio(files, effective);
 }
 
 /// mkinitcpio's configuration in the order in which it is sourced (mkinitcpio.conf(5)).

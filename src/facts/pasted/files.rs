@@ -40,7 +40,14 @@ pub(super) fn add(snap: &mut Snapshot, name: &str, sections: &[Section]) {
             FileKind::Modprobe => add_modprobe(snap, file),
             FileKind::EarlyModules => add_list(snap, file, List::InitramfsTools),
             FileKind::Modules => add_list(snap, file, List::ModulesLoad),
-            FileKind::Dracut | FileKind::Mkinitcpio => snap.initramfs.config.push(file),
+            FileKind::Dracut => {
+                snap.modules.add_dracut(vec![file.clone()], true);
+                snap.initramfs.config.push(file);
+            }
+            FileKind::Mkinitcpio => {
+                snap.modules.add_mkinitcpio(vec![file.clone()], true);
+                snap.initramfs.config.push(file);
+            }
             FileKind::ProxmoxVm => {
                 let devices = proxmox::devices(name, &file.text);
                 let key = |wanted: &str| {
