@@ -138,6 +138,10 @@ fn holds(ctx: &Ctx<'_>, when: &str) -> Option<bool> {
     match when {
         "not-intel" => cpu_is(snap, "intel").map(|intel| !intel),
         "not-amd" => cpu_is(snap, "amd").map(|amd| !amd),
+        "iommu-passthrough" => {
+            let pt = |word: &Word| word.name == "iommu" && word.items().any(|item| item == "pt");
+            Some(words::all(snap).iter().any(|word| pt(word) || word.name == "iommu.passthrough" && word.value == "1"))
+        }
         "acs-patch-missing" => acs_override_on::carried(snap).map(|carried| !carried),
         "not-proxmox-kernel" => snap.kernel.release.known().map(|release| !release.ends_with("-pve")),
         "not-dracut" => words::generator_is(snap, Generator::Dracut)
