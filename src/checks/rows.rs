@@ -130,7 +130,7 @@ const ROWS: &[Row] = &[
         },
         |s| {
             s.system.cpu_vendor = Fact::Known(CpuVendor::Amd);
-            cmdline(s, "ro amd_iommu=force_isolation iommu=pt");
+            cmdline(s, "ro amd_iommu=force_isolation");
         },
     ),
     // 6: intel_iommu=on always, or never
