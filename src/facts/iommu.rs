@@ -11,7 +11,7 @@ use crate::host::{Fact, Host, Why};
 use crate::parse::acpi::{self, Scope};
 use crate::parse::address::Address;
 use crate::parse::{interrupts, sysfs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The firmware's IOMMU table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,9 @@ pub struct Unaddressed {
 /// One IOMMU group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    /// `DMA`, `DMA-FQ`, `identity`, …
+    /// `DMA`, `DMA-FQ`, `identity`, …; read for groups that hold more than bridges.
     pub domain_type: Fact<String>,
-    /// Reserved regions.
+    /// Reserved regions; read for the same groups.
     pub reserved: Fact<Vec<Reserved>>,
     /// Members that a listing shows without their address; never on a host.
     pub unaddressed: Vec<Unaddressed>,
@@ -172,7 +172,10 @@ fn groups(host: &dyn Host, needs: Needs, pci: &Pci) -> BTreeMap<u32, Group> {
     let mut groups: BTreeMap<u32, Group> =
         listed.chain(of_functions).map(|number| (number, Group::default())).collect();
     if needs.pci_details {
-        for (number, group) in &mut groups {
+        // A group of bridges alone is given to nobody.
+        let wanted: BTreeSet<u32> =
+            pci.functions.iter().filter(|f| !f.is_bridge()).filter_map(|f| f.group.known().copied()).collect();
+        for (number, group) in groups.iter_mut().filter(|(number, _)| wanted.contains(number)) {
             group.domain_type = host.value(&format!("{GROUPS}/{number}/type"));
             let regions = understood(host.value(&format!("{GROUPS}/{number}/reserved_regions")), |text| {
                 sysfs::reserved_regions(text)
@@ -270,7 +273,10 @@ mod tests {
         bridge.group = Fact::Known(3);
         let mut device = Function::unknown(at("05:00.0"), Seen::Sysfs);
         device.parent = Fact::Known(at("00:1c.4"));
-        Pci { functions: vec![bridge, device], missing: None }
+        device.group = Fact::Known(7);
+        let mut other = Function::unknown(at("06:00.0"), Seen::Sysfs);
+        other.group = Fact::Known(8);
+        Pci { functions: vec![bridge, device, other], missing: None }
     }
 
     #[test]

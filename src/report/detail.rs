@@ -78,7 +78,9 @@ fn group(snap: &Snapshot, function: &Function, short: Short) -> String {
         .filter(|other| other.address != function.address && !other.is_bridge())
         .map(|other| short.show(&other.address))
         .collect();
-    if others.is_empty() { number.to_string() } else { format!("{number}, with {}", others.join(", ")) }
+    let domain = snap.iommu.groups.get(number).and_then(|group| group.domain_type.known());
+    let kind = domain.map_or_else(String::new, |kind| format!(" ({kind})"));
+    if others.is_empty() { format!("{number}{kind}") } else { format!("{number}{kind}, with {}", others.join(", ")) }
 }
 
 fn path(snap: &Snapshot, function: &Function, short: Short) -> String {
