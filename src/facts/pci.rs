@@ -76,6 +76,24 @@ pub enum PortType {
     EventCollector,
 }
 
+impl PortType {
+    /// The type of a number as it stands in the register; `None` if the specification has none of that number.
+    pub fn from_number(number: u8) -> Option<PortType> {
+        Some(match number {
+            0 => PortType::Endpoint,
+            1 => PortType::LegacyEndpoint,
+            4 => PortType::RootPort,
+            5 => PortType::Upstream,
+            6 => PortType::Downstream,
+            7 => PortType::ToPci,
+            8 => PortType::FromPci,
+            9 => PortType::Integrated,
+            10 => PortType::EventCollector,
+            _ => return None,
+        })
+    }
+}
+
 /// Access Control Services (PCIe Base 7.7.11): capability and control registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acs {

@@ -91,7 +91,7 @@ fn function(name: &str, address: Address, device: Device, above: Option<Address>
     function.group = shown(device.group);
     function.numa_node = known(device.numa_node);
     function.parent = shown(device.parent.or(above.map(Some)).or(root_bus));
-    function.port_type = known(device.port_type.and_then(port));
+    function.port_type = known(device.port_type.and_then(PortType::from_number));
     function.acs = shown(device.acs.map(|(capable, enabled)| Some(Acs { capable, enabled })).or(no_acs));
     function.reset_methods = known(device.reset_methods);
     function.resettable = known(device.resettable);
@@ -123,19 +123,4 @@ fn bars(regions: &[Region]) -> Vec<Bar> {
         kind | if region.prefetch { PREFETCH } else { 0 } | if region.wide { MEM_64 } else { 0 }
     };
     regions.iter().map(|r| Bar { index: r.index, start: r.start, size: r.size, flags: flags(r) }).collect()
-}
-
-fn port(number: u8) -> Option<PortType> {
-    Some(match number {
-        0 => PortType::Endpoint,
-        1 => PortType::LegacyEndpoint,
-        4 => PortType::RootPort,
-        5 => PortType::Upstream,
-        6 => PortType::Downstream,
-        7 => PortType::ToPci,
-        8 => PortType::FromPci,
-        9 => PortType::Integrated,
-        10 => PortType::EventCollector,
-        _ => return None,
-    })
 }

@@ -95,18 +95,8 @@ pub(super) fn port_types_by_service(host: &dyn Host, functions: &mut [Function])
 }
 
 fn port_type(number: u8) -> Fact<PortType> {
-    Fact::Known(match number {
-        0 => PortType::Endpoint,
-        1 => PortType::LegacyEndpoint,
-        4 => PortType::RootPort,
-        5 => PortType::Upstream,
-        6 => PortType::Downstream,
-        7 => PortType::ToPci,
-        8 => PortType::FromPci,
-        9 => PortType::Integrated,
-        10 => PortType::EventCollector,
-        other => return Fact::Unknown(Why::Malformed(format!("PCIe port type {other}"))),
-    })
+    PortType::from_number(number)
+        .map_or_else(|| Fact::Unknown(Why::Malformed(format!("PCIe port type {number}"))), Fact::Known)
 }
 
 /// BARs, expansion ROM, and which sizes a BAR can take. `resourceN_resize` came with Linux 6.1; what it says is what
