@@ -9,6 +9,10 @@ pub enum Kind {
     Usage,
     /// Nothing was changed, and something outside the program has to change first. Exit code 3.
     Refused,
+    /// A change failed and was undone completely. Exit code 4.
+    Failed,
+    /// A change failed, and undoing it did too: a person is needed. Exit code 5.
+    Incomplete,
     /// A bug in vfioneer. Exit code 70.
     Bug,
 }
@@ -35,6 +39,16 @@ impl Error {
         Error { kind: Kind::Refused, message: message.into(), hints: Vec::new() }
     }
 
+    /// Makes a report of a change that failed and was undone completely.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Error { kind: Kind::Failed, message: message.into(), hints: Vec::new() }
+    }
+
+    /// Makes a report of a change that could be neither made nor undone completely.
+    pub fn incomplete(message: impl Into<String>) -> Self {
+        Error { kind: Kind::Incomplete, message: message.into(), hints: Vec::new() }
+    }
+
     /// Makes a report of a bug in vfioneer itself.
     pub fn bug(message: impl Into<String>) -> Self {
         Error { kind: Kind::Bug, message: message.into(), hints: Vec::new() }
@@ -52,6 +66,8 @@ impl Error {
         match self.kind {
             Kind::Usage => 2,
             Kind::Refused => 3,
+            Kind::Failed => 4,
+            Kind::Incomplete => 5,
             Kind::Bug => 70,
         }
     }

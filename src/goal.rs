@@ -3,12 +3,36 @@
 use crate::error::{Error, Result};
 use crate::facts::pci::{Function, Pci};
 use crate::parse::address::Address;
+use std::collections::BTreeSet;
+
+/// How the chosen functions are claimed at boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// By identity (address, ids, slot path, serial number), in the initramfs before native drivers.
+    #[default]
+    Identity,
+    /// By `vfio-pci ids=`, where that takes nothing else.
+    Ids,
+}
 
 /// What the user wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Goal {
     /// The chosen functions, sorted, without duplicates. Empty: the host as it is.
     pub devices: Vec<Address>,
+    /// How they are claimed.
+    pub method: Method,
+    /// Guards that the user has named in `--allow`: [`crate::plan::guards`] has the list.
+    pub allow: BTreeSet<String>,
+    /// Put the host's own devices into the identity domain: `iommu=pt`.
+    pub iommu_pt: bool,
+    /// A console besides the display, as the kernel takes it after `console=`: `ttyS0` or `ttyS0,115200`.
+    pub serial_console: Option<String>,
+    /// Repair what is wrong in today's configuration, too.
+    pub repair: bool,
+    /// The VM that gets the devices, by id or name.
+    pub vm: Option<String>,
 }
 
 impl Goal {
@@ -29,7 +53,7 @@ impl Goal {
         }
         devices.sort();
         devices.dedup();
-        Ok(Goal { devices })
+        Ok(Goal { devices, ..Goal::default() })
     }
 }
 

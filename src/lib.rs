@@ -15,6 +15,16 @@ pub mod facts;
 pub mod goal;
 /// What stands in the way: `(&Snapshot, &Goal) -> Vec<Finding>`, and each finding's page of text.
 pub mod checks;
+/// The closed set of steps that change a host, and what must be true after them.
+pub mod steps;
+/// One file per mechanism: boot loaders, initramfs generators. Snapshot in, steps out; pure.
+pub mod adapters;
+/// Snapshot, goal and findings to a plan: guards, steps in order, one diff, expectations; pure.
+pub mod plan;
+/// The transaction: lock, journal, execute, undo, recover. The only module that gets the write handle.
+pub mod apply;
+/// Is every expectation of a plan true now?
+pub mod verify;
 /// Text and JSON of the same values.
 pub mod report;
 /// Records what the facts read of a host in a file, without what identifies it.

@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn the_goal_asks_most() {
         let snap = passthrough();
-        let goal = Goal { devices: vec![at(GPU)] };
+        let goal = Goal { devices: vec![at(GPU)], ..Goal::default() };
         let intents = Intents::derive(&snap, &goal);
         assert_eq!(intents.of(&at(GPU)), Interest::Goal);
         assert_eq!(intents.of(&at("0000:01:00.1")), Interest::Configured);

@@ -53,6 +53,7 @@ pub fn unknown() -> Snapshot {
         usb: Fact::default(),
         usage: Usage::default(),
         boot: Boot::default(),
+        own: crate::facts::own::Own::default(),
         initramfs: Initramfs::default(),
         modules: Modules::default(),
         hypervisor: Hypervisor::default(),
@@ -447,7 +448,7 @@ pub fn check(snap: &Snapshot) -> Vec<Finding> {
 
 /// What all checks report when the command names these functions.
 pub fn check_for(snap: &Snapshot, devices: &[&str]) -> Vec<Finding> {
-    let findings = run(snap, &Goal { devices: devices.iter().map(|address| at(address)).collect() });
+    let findings = run(snap, &Goal { devices: devices.iter().map(|address| at(address)).collect(), ..Goal::default() });
     for finding in &findings {
         for text in [pages::message(finding), pages::remedy(finding)] {
             assert!(!text.is_empty(), "{} has no page", finding.id);

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_host_is_judged_by_its_worst_error() {
         let judge = |snap: &Snapshot, devices: &[&str]| {
-            let goal = Goal { devices: devices.iter().map(|a| t::at(a)).collect() };
+            let goal = Goal { devices: devices.iter().map(|a| t::at(a)).collect(), ..Goal::default() };
             verdict(snap, &goal, &super::super::run(snap, &goal))
         };
         assert_eq!(judge(&t::healthy(), &[]), Verdict::Ready);

@@ -13,6 +13,7 @@ pub mod iommu;
 pub mod isolation;
 pub mod kernel;
 pub mod modules;
+pub mod own;
 pub mod pasted;
 pub mod pci;
 pub mod system;
@@ -91,6 +92,8 @@ pub struct Needs {
     pub vms: bool,
     /// This boot's kernel messages.
     pub log: bool,
+    /// What tells this host from every other; never in a capture.
+    pub fingerprint: bool,
 }
 
 impl Needs {
@@ -105,6 +108,7 @@ impl Needs {
         usb: false,
         vms: false,
         log: false,
+        fingerprint: false,
     };
     /// What `check` and `capture` need: all of it.
     pub const ALL: Needs = Needs {
@@ -117,7 +121,10 @@ impl Needs {
         usb: true,
         vms: true,
         log: true,
+        fingerprint: false,
     };
+    /// What `plan` and `verify` need.
+    pub const PLAN: Needs = Needs { fingerprint: true, ..Needs::ALL };
 }
 
 /// Where a snapshot comes from.
@@ -154,6 +161,8 @@ pub struct Snapshot {
     pub modules: modules::Modules,
     /// Hypervisors and VMs.
     pub hypervisor: hypervisor::Hypervisor,
+    /// What vfioneer itself keeps on the host, and what tells the host from others.
+    pub own: own::Own,
     /// This boot's kernel messages, or all lines of a paste.
     pub log: Fact<TextFile>,
 }
@@ -171,6 +180,7 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Snapshot {
     let usage = if needs.usage { usage::collect(host, &pci, &hypervisor) } else { usage::Usage::default() };
     let boot = if needs.boot { boot::collect(host, &kernel) } else { boot::Boot::default() };
     let initramfs = if needs.boot { initramfs::collect(host, needs, &kernel) } else { initramfs::Initramfs::default() };
+    let own = own::collect(host, needs);
     let log = if needs.log {
         host.query(Query::KernelLog)
             .map(|bytes| TextFile { path: "dmesg".into(), text: String::from_utf8_lossy(&bytes).into_owned() })
@@ -192,6 +202,7 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Snapshot {
         initramfs,
         modules,
         hypervisor,
+        own,
         log,
     }
 }

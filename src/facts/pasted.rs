@@ -54,6 +54,7 @@ fn empty(name: &str) -> Snapshot {
         usb: unknown(),
         usage: usage::Usage { complete: unknown(), consoles: unknown(), ..Default::default() },
         boot: boot::Boot::default(),
+        own: super::own::Own::default(),
         initramfs: initramfs::Initramfs { generator: unknown(), ..Default::default() },
         modules: modules::Modules::default(),
         hypervisor: hypervisor::Hypervisor::default(),

@@ -9,6 +9,7 @@
 pub mod archive;
 mod beneath;
 mod cache;
+pub mod change;
 mod command;
 pub mod console;
 mod fact;

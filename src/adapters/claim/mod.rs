@@ -1,0 +1,1 @@
+//! How chosen functions are claimed at boot: the table of claims, or vfio ids.

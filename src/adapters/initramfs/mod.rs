@@ -1,0 +1,1 @@
+//! initramfs generators: what goes into every image, and how each is built.

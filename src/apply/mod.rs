@@ -1,0 +1,1 @@
+//! The transaction: lock, journal, execute, undo, recover. The only module that gets the write handle.
