@@ -23,7 +23,7 @@ pub struct Goal {
     pub devices: Vec<Address>,
     /// How they are claimed.
     pub method: Method,
-    /// Guards that the user has named in `--allow`: [`crate::plan::guards`] has the list.
+    /// Guards that the user has named in `--allow`; the guards know the names.
     pub allow: BTreeSet<String>,
     /// Put the host's own devices into the identity domain: `iommu=pt`.
     pub iommu_pt: bool,
