@@ -28,30 +28,9 @@ static CHAINS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     table.map(|table| table.chain).unwrap_or_default()
 });
 
-/// The name of a chain in `data/boot_chains.toml`.
-fn name(chain: Chain) -> &'static str {
-    match chain {
-        Chain::Grub => "grub",
-        Chain::GrubBls => "grub-bls",
-        Chain::ProxmoxSystemdBoot => "proxmox-systemd-boot",
-        Chain::ProxmoxGrub => "proxmox-grub",
-        Chain::SystemdBoot => "systemd-boot",
-        Chain::SystemdBootEntries => "systemd-boot-entries",
-        Chain::Uki => "uki",
-        Chain::Ostree => "ostree",
-        Chain::Bootc => "bootc",
-        Chain::Kernelstub => "kernelstub",
-        Chain::Sdbootutil => "sdbootutil",
-        Chain::Limine => "limine",
-        Chain::Refind => "refind",
-        Chain::NixOs => "nixos",
-        Chain::Unknown => "",
-    }
-}
-
 /// What makes the loader's files from the sources again; empty if nothing has to be run.
 fn command(chain: Chain, missing: &str) -> String {
-    let row = CHAINS.iter().find(|row| row.chain == name(chain));
+    let row = CHAINS.iter().find(|row| row.chain == chain.id());
     row.map_or_else(String::new, |row| row.command.replace("{words}", missing))
 }
 
@@ -105,7 +84,7 @@ fn finding(ctx: &Ctx<'_>, group: &Group<'_>) -> Option<Finding> {
         .value("command", command(chain, &missing))
         .value("words", missing)
         .value("file", &group.place.file.path)
-        .value("chain", name(chain))
+        .value("chain", chain.id())
         .evidence(written);
     finding.evidence.extend(words::running_evidence(ctx.snap));
     match group.reach {

@@ -9,7 +9,6 @@ pub mod markdown;
 pub mod overview;
 pub mod tree;
 
-use crate::facts::boot::Chain;
 use crate::facts::pci::{Function, Pci};
 use crate::host::console;
 use crate::parse::address::Address;
@@ -186,27 +185,6 @@ impl Short {
             Some(rest) if self.one_domain => rest.to_owned(),
             _ => full,
         }
-    }
-}
-
-/// What people call a boot chain.
-pub fn chain_name(chain: Chain) -> &'static str {
-    match chain {
-        Chain::Grub => "GRUB",
-        Chain::GrubBls => "GRUB with BLS entries",
-        Chain::ProxmoxSystemdBoot => "proxmox-boot-tool with systemd-boot",
-        Chain::ProxmoxGrub => "proxmox-boot-tool with GRUB",
-        Chain::SystemdBoot => "systemd-boot with kernel-install",
-        Chain::SystemdBootEntries => "systemd-boot",
-        Chain::Uki => "a unified kernel image",
-        Chain::Ostree => "rpm-ostree",
-        Chain::Bootc => "bootc",
-        Chain::Kernelstub => "systemd-boot with kernelstub",
-        Chain::Sdbootutil => "sdbootutil",
-        Chain::Limine => "Limine",
-        Chain::Refind => "rEFInd",
-        Chain::NixOs => "NixOS's generator",
-        Chain::Unknown => "an unknown loader",
     }
 }
 

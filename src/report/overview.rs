@@ -1,6 +1,6 @@
 //! One screen: the host, the IOMMU, a verdict for each candidate, and the command to type next.
 
-use super::{Short, Style, chain_name, count, json as documents, plain, wrap};
+use super::{Short, Style, count, json as documents, plain, wrap};
 use crate::checks::is_management_display;
 use crate::checks::verdict::{DeviceVerdict, device_verdict};
 use crate::checks::{Finding, Severity, pages};
@@ -122,10 +122,10 @@ fn system(snap: &Snapshot) -> String {
         _ => "kernel unknown".to_owned(),
     });
     parts.push(match snap.boot.chain() {
-        Some(chain) => format!("boots by {}", chain_name(chain)),
+        Some(chain) => format!("boots by {}", chain.title()),
         None if snap.boot.candidates.is_empty() => "boot chain unknown".to_owned(),
         None => {
-            let names: Vec<&str> = snap.boot.candidates.iter().map(|candidate| chain_name(candidate.chain)).collect();
+            let names: Vec<&str> = snap.boot.candidates.iter().map(|candidate| candidate.chain.title()).collect();
             format!("boots by one of: {}", names.join(", "))
         }
     });

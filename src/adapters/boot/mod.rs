@@ -3,8 +3,22 @@
 //! Goes in: a snapshot and a [`WordChange`]. Comes out: [`Work`]. The chain that really boots is chosen by evidence; where two are
 //! possible, none is.
 
+mod grub;
+mod grubby;
+mod instructions;
+mod kernel_install;
+mod kernelstub;
+mod loader_entries;
+mod ostree;
+mod proxmox;
+mod uki;
+
 use super::Work;
 use crate::facts::Snapshot;
+use crate::facts::boot::{Boot, Chain, normal_entries};
+use crate::parse::cmdline::Cmdline;
+use crate::steps::Expectation;
+use crate::steps::reasons::reason;
 
 /// Words to add to and to remove from the kernel's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +34,79 @@ pub struct WordChange {
 }
 
 /// What the chain of this host needs done for a change of words.
-pub fn work(_snap: &Snapshot, _change: &WordChange) -> Work {
-    Work::default()
+pub fn work(snap: &Snapshot, change: &WordChange) -> Work {
+    let mut work = match snap.boot.chain() {
+        Some(Chain::Grub) => grub::work(snap, change),
+        Some(Chain::GrubBls) => grubby::work(snap, change),
+        Some(Chain::ProxmoxSystemdBoot | Chain::ProxmoxGrub) => proxmox::work(snap, change),
+        Some(Chain::SystemdBoot) => kernel_install::work(snap, change),
+        Some(Chain::SystemdBootEntries) => loader_entries::work(snap, change),
+        Some(Chain::Uki) => uki::work(snap, change),
+        Some(Chain::Ostree) => ostree::work(snap, change),
+        Some(Chain::Kernelstub) => kernelstub::work(snap, change),
+        Some(Chain::Bootc | Chain::Sdbootutil | Chain::Limine | Chain::Refind | Chain::NixOs) => {
+            instructions::work(snap, change)
+        }
+        Some(Chain::Unknown) | None => undecided(&snap.boot, change),
+    };
+    let expect = |present| move |word: &String| Expectation::Entries { word: word.clone(), present };
+    work.expect.extend(change.add.iter().map(expect(true)));
+    work.expect.extend(change.remove.iter().map(expect(false)));
+    work
+}
+
+/// Nobody knows who boots: what speaks for each, and nothing is changed.
+fn undecided(boot: &Boot, change: &WordChange) -> Work {
+    let todo = todo(boot, change);
+    if todo.is_empty() && !change.images {
+        return Work::default();
+    }
+    let id = if boot.candidates.is_empty() { "chain-unknown" } else { "chain-undecided" };
+    let mut manual = vec![reason(id, &[])];
+    for candidate in &boot.candidates {
+        for evidence in &candidate.evidence {
+            let line = evidence.line.map_or_else(String::new, |line| format!(":{line}"));
+            manual.push(format!("  {}: {}{line}: {}", candidate.chain.title(), evidence.source, evidence.text));
+        }
+    }
+    if !todo.add.is_empty() {
+        manual.push(reason("add-by-hand", &[("words", &todo.add.join(" "))]));
+    }
+    if !todo.remove.is_empty() {
+        manual.push(reason("remove-by-hand", &[("words", &todo.remove.join(" "))]));
+    }
+    Work { manual, ..Work::default() }
+}
+
+/// What is left of a [`WordChange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Todo {
+    /// Words that some normal entry lacks, or that no source that is read gives.
+    add: Vec<String>,
+    /// Words that some entry or some source that is read still has.
+    remove: Vec<String>,
+}
+
+impl Todo {
+    fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// Compares a change with the entries and the sources of the chain that boots.
+fn todo(boot: &Boot, change: &WordChange) -> Todo {
+    let entries = normal_entries(boot);
+    let lacking = |word: &&String| entries.is_empty() || entries.iter().any(|entry| !entry.has(word));
+    let read = |word: &&String| boot.places.iter().any(|place| place.effective && has_word(&place.words, word));
+    let sources = || boot.places.iter().filter(|place| place.effective && !place.generated);
+    let unsourced = |word: &&String| sources().next().is_some() && !sources().any(|place| has_word(&place.words, word));
+    Todo {
+        add: change.add.iter().filter(|word| lacking(word) || unsourced(word)).cloned().collect(),
+        remove: change.remove.iter().filter(read).cloned().collect(),
+    }
+}
+
+/// True if a word is among others as the kernel compares them: `-` and `_` in its name are equal, quotes don't count.
+fn has_word(words: &[String], word: &str) -> bool {
+    Cmdline::parse(&words.join(" ")).has_word(word)
 }

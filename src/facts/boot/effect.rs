@@ -104,6 +104,54 @@ pub fn booting_entries<'a>(boot: &'a Boot, release: Option<&str>) -> Vec<&'a Pla
     if running.is_empty() { all } else { running }
 }
 
+/// A boot entry: what the loader gives to one kernel.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// The lines that give its words, in order; never empty.
+    pub places: Vec<&'a Place>,
+}
+
+impl<'a> Entry<'a> {
+    /// All its words.
+    pub fn words(&self) -> impl Iterator<Item = &'a str> {
+        self.places.iter().flat_map(|place| &place.words).map(String::as_str)
+    }
+
+    /// True if the entry has this word.
+    pub fn has(&self, word: &str) -> bool {
+        self.places.iter().any(|place| has(place, word))
+    }
+
+    /// Which kernel it boots, where known.
+    pub fn release(&self) -> Option<&'a str> {
+        self.places.first()?.release.as_deref()
+    }
+}
+
+/// Words of entries that are meant to differ: Debian's and Ubuntu's recovery entries have `single` or `recovery`
+/// (`/etc/grub.d/10_linux`), and vfioneer's own entry without passthrough has the last.
+const APART: &[&str] = &["single", "recovery", "rescue", "emergency", "vfioneer=off"];
+
+/// The entries that boot a host as it is used every day, on the chain that boots.
+pub fn normal_entries(boot: &Boot) -> Vec<Entry<'_>> {
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let is_entry = |place: &&Place| {
+        place.generated && place.effective && !matches!(place.key.as_str(), "kernelopts" | "tuned_params")
+    };
+    for place in boot.places.iter().filter(is_entry) {
+        // An entry of the Boot Loader Specification may have several lines of options.
+        let same = |entry: &&mut Entry<'_>| {
+            entry.places.iter().any(|p| p.key == "options" && place.key == "options" && p.file.path == place.file.path)
+        };
+        match entries.iter_mut().find(same) {
+            Some(entry) => entry.places.push(place),
+            None => entries.push(Entry { places: vec![place] }),
+        }
+    }
+    entries.retain(|entry| !APART.iter().any(|word| entry.has(word)));
+    entries
+}
+
 /// The releases for which there are effective entries that lack a word: after a change, every one should have it.
 pub fn releases_without<'a>(boot: &'a Boot, word: &str) -> BTreeSet<&'a str> {
     let entries = boot.places.iter().filter(|place| place.generated && place.effective && !has(place, word));

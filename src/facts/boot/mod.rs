@@ -11,7 +11,7 @@ mod found;
 mod grub;
 mod sources;
 
-pub use effect::{Configured, Reach, booting_entries, configured_words, releases_without};
+pub use effect::{Configured, Entry, Reach, booting_entries, configured_words, normal_entries, releases_without};
 pub(super) use found::packages;
 
 use super::kernel::Kernel;
@@ -55,6 +55,50 @@ pub enum Chain {
     /// Nothing that is known.
     #[default]
     Unknown,
+}
+
+impl Chain {
+    /// Its name in `data/boot_chains.toml`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Chain::Grub => "grub",
+            Chain::GrubBls => "grub-bls",
+            Chain::ProxmoxSystemdBoot => "proxmox-systemd-boot",
+            Chain::ProxmoxGrub => "proxmox-grub",
+            Chain::SystemdBoot => "systemd-boot",
+            Chain::SystemdBootEntries => "systemd-boot-entries",
+            Chain::Uki => "uki",
+            Chain::Ostree => "ostree",
+            Chain::Bootc => "bootc",
+            Chain::Kernelstub => "kernelstub",
+            Chain::Sdbootutil => "sdbootutil",
+            Chain::Limine => "limine",
+            Chain::Refind => "refind",
+            Chain::NixOs => "nixos",
+            Chain::Unknown => "",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Chain::Grub => "GRUB",
+            Chain::GrubBls => "GRUB with BLS entries",
+            Chain::ProxmoxSystemdBoot => "proxmox-boot-tool with systemd-boot",
+            Chain::ProxmoxGrub => "proxmox-boot-tool with GRUB",
+            Chain::SystemdBoot => "systemd-boot with kernel-install",
+            Chain::SystemdBootEntries => "systemd-boot",
+            Chain::Uki => "a unified kernel image",
+            Chain::Ostree => "rpm-ostree",
+            Chain::Bootc => "bootc",
+            Chain::Kernelstub => "systemd-boot with kernelstub",
+            Chain::Sdbootutil => "sdbootutil",
+            Chain::Limine => "Limine",
+            Chain::Refind => "rEFInd",
+            Chain::NixOs => "NixOS's generator",
+            Chain::Unknown => "an unknown loader",
+        }
+    }
 }
 
 /// One boot chain that may be the one that boots, with what speaks for it.
