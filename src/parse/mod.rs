@@ -33,3 +33,4 @@ pub mod sysfs;
 pub mod unpack;
 pub mod version;
 pub mod vfio_ids;
+pub mod word_edit;
