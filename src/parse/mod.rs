@@ -3,6 +3,7 @@
 pub mod acpi;
 pub mod address;
 pub mod bls;
+pub mod claims;
 pub mod cmdline;
 pub mod config_space;
 pub mod cpio;

@@ -18,6 +18,10 @@ bzip2                /usr/bin/bzip2
 lz4                  /usr/bin/lz4
 xz-utils             /usr/bin/lzma
 zstd                 /usr/bin/zstd
+dash                 /usr/bin/dash
+busybox-static       /bin/busybox
+klibc-utils          /usr/lib/klibc/bin/sh
+shellcheck           /usr/bin/shellcheck
 '
 [ "$(id -u)" = 0 ] || wanted="$wanted
 fakeroot             /usr/bin/fakeroot

@@ -1,1 +1,109 @@
 //! How chosen functions are claimed at boot: the table of claims, or vfio ids.
+//!
+//! Goes in: a snapshot and the chosen functions. Comes out: the claims that identify them, and the script that takes
+//! them in the initramfs. Which function that will be there is decided by the script alone ([`SCRIPT`]); this module
+//! writes down the same identity in the same words.
+
+use crate::facts::pci::{Function, Pci};
+use crate::host::{Fact, Why};
+use crate::parse::address::Address;
+use crate::parse::claims::{Claim, SlotPath};
+
+/// The script: the same bytes on every host.
+pub const SCRIPT: &str = include_str!("claim.sh");
+
+/// Why a function cannot be claimed by identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotClaimable {
+    /// There is no function at this address.
+    Gone(Address),
+    /// Something that identifies it is not known: most often, root is needed.
+    Unknown(Address, Why),
+    /// A virtual function: it is not there yet when the script runs.
+    Virtual(Address),
+}
+
+/// The claims of functions, functions of a slot together.
+///
+/// A serial number is recorded only if it tells the function from all others of the same ids, subsystem ids and
+/// function number: boards exist whose serial numbers are all zeros or all the same.
+pub fn claims(pci: &Pci, devices: &[Address]) -> Result<Vec<Claim>, NotClaimable> {
+    let mut devices = devices.to_vec();
+    devices.sort();
+    devices.dedup();
+    devices.iter().map(|address| claim(pci, address)).collect()
+}
+
+fn claim(pci: &Pci, address: &Address) -> Result<Claim, NotClaimable> {
+    let function = pci.get(address).ok_or(NotClaimable::Gone(*address))?;
+    if function.physical.known().is_some() {
+        return Err(NotClaimable::Virtual(*address));
+    }
+    let unknown = |why: Why| NotClaimable::Unknown(*address, why);
+    let ids = optional(&function.ids).map_err(unknown)?.ok_or_else(|| unknown(Why::NotRead))?;
+    let subsystem = optional(&function.subsystem).map_err(unknown)?;
+    let path = path(pci, address).map_err(unknown)?;
+    let same = |other: &&Function| {
+        let (this, other_address) = (function.address, other.address);
+        other_address != this
+            && other_address.function == this.function
+            && other.ids == function.ids
+            && other.subsystem == function.subsystem
+    };
+    let twins: Vec<&Function> = pci.functions.iter().filter(same).collect();
+    let serial = optional(&function.serial)
+        .map_err(unknown)?
+        .filter(|serial| !serial.split('-').all(|byte| byte == "00") && !serial.split('-').all(|byte| byte == "ff"))
+        .filter(|serial| twins.iter().all(|twin| !twin.serial.is_unknown() && twin.serial.known() != Some(serial)));
+    Ok(Claim {
+        address: *address,
+        driver: driver(function),
+        ids: (ids.vendor, ids.device),
+        subsystem: subsystem.map(|ids| (ids.vendor, ids.device)),
+        path,
+        serial,
+        twins: !twins.is_empty(),
+    })
+}
+
+/// A value, none, or why that is not known.
+fn optional<T: Clone>(fact: &Fact<T>) -> Result<Option<T>, Why> {
+    match fact {
+        Fact::Known(value) => Ok(Some(value.clone())),
+        Fact::Absent => Ok(None),
+        Fact::Unknown(why) => Err(why.clone()),
+    }
+}
+
+/// The vfio driver for a function: the most specific that matches it, as `/sys/bus/pci/drivers` names it.
+pub fn driver(function: &Function) -> String {
+    let module = function.vfio_variants.known().and_then(|modules| modules.first());
+    driver_of(module.map_or("vfio_pci", String::as_str)).to_owned()
+}
+
+/// The driver that a module of vfio registers: vfio-pci is called so, its variants by their module
+/// (`.name = KBUILD_MODNAME` in Linux 6.12 drivers/vfio/pci/*/main.c; `vfio-pci` in vfio_pci.c).
+pub fn driver_of(module: &str) -> &str {
+    if module == "vfio_pci" { "vfio-pci" } else { module }
+}
+
+/// The way to a function from its root bus.
+pub fn path(pci: &Pci, address: &Address) -> Result<SlotPath, Why> {
+    let mut hops = vec![*address];
+    hops.extend(pci.path_up(address).iter().map(|bridge| bridge.address));
+    // A bus behind Intel VMD has a domain of its own: its root bus is below a function of another domain.
+    let of_domain = hops.iter().take_while(|hop| hop.domain == address.domain).count();
+    let cut = of_domain < hops.len();
+    hops.truncate(of_domain);
+    let top = hops.last().copied().unwrap_or(*address);
+    match pci.get(&top).map(|function| &function.parent) {
+        Some(Fact::Unknown(why)) => return Err(why.clone()),
+        Some(Fact::Known(parent)) if !cut => return Err(Why::Io(format!("{parent} is not there"))),
+        _ => {}
+    }
+    let hops = hops.iter().rev().map(|hop| (hop.device, hop.function)).collect();
+    Ok(SlotPath { domain: top.domain, bus: top.bus, hops })
+}
+
+#[cfg(test)]
+mod tests;

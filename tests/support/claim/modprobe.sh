@@ -1,0 +1,6 @@
+#!/bin/sh
+# modprobe.sh NAME: loads a module of the constructed host, which registers its driver.
+root=$VFIONEER_ROOT
+echo "modprobe $1" >>"$root/writes"
+[ -e "$root/modules/$1" ] || exit 1
+mkdir -p "$root/sys/bus/pci/drivers/$1"
