@@ -28,7 +28,7 @@ pub const FILES: &[&str] = &[
     "/etc/modprobe.d/vfioneer.conf",
     "/etc/modules-load.d/vfioneer.conf",
     "/etc/default/grub.d/99-vfioneer.cfg",
-    "/etc/grub.d/45_vfioneer",
+    "/etc/grub.d/99_vfioneer",
     "/etc/kernel/install.d/95-vfioneer.install",
     "/etc/kernel/install.d/99-vfioneer.install",
     "/etc/kernel/postinst.d/zzz-vfioneer",

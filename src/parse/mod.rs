@@ -29,6 +29,7 @@ pub mod qemu_args;
 pub mod route;
 pub mod scrub;
 pub mod shell;
+pub mod shell_edit;
 pub mod shell_vars;
 pub mod sysfs;
 pub mod unpack;

@@ -1,6 +1,6 @@
 //! What the files of a host say about booting, before it is decided who boots.
 
-use super::{Chain, GrubConfig, Place};
+use super::{Chain, Generator, GrubConfig, Place};
 use crate::facts::{Evidence, TextFile};
 use crate::host::{Fact, Host, Why};
 use std::ops::Range;
@@ -56,6 +56,7 @@ impl Signs {
 pub(super) struct Found {
     pub sources: Vec<Source>,
     pub signs: Signs,
+    pub grub: Generator,
     pub grub_configs: Vec<GrubConfig>,
     pub saved_entry: Option<Evidence>,
     pub unread: Vec<(String, Why)>,

@@ -18,19 +18,26 @@ const MAX_ENTRIES: usize = 1000;
 /// The largest grub.cfg that is parsed, in bytes.
 const MAX_CONFIG: usize = 4 << 20;
 
-/// What GRUB's generator does on this host; its script says so itself.
-struct Generator {
+/// What GRUB's generator does on this host, as its script says itself, and what it reads.
+#[derive(Clone, Debug, Default)]
+pub struct Generator {
+    /// The program's name, `grub-mkconfig` or `grub2-mkconfig`; none if it was not found.
+    pub program: Option<&'static str>,
     /// It sources `/etc/default/grub.d/*.cfg` (Debian's patch).
-    drop_ins: bool,
+    pub drop_ins: bool,
     /// Its shell knows `+=`.
-    bash: bool,
+    pub bash: bool,
     /// It leaves the options of BLS entries alone unless told otherwise (`--update-bls-cmdline`, EL 9.3 and later).
-    keeps_bls: bool,
+    pub keeps_bls: bool,
+    /// The files that it sources, in order.
+    pub files: Vec<Arc<TextFile>>,
 }
 
 impl Generator {
     fn find(host: &dyn Host) -> Generator {
-        let script = MKCONFIG.iter().find_map(|path| host.text(path).into_known());
+        let found = MKCONFIG.iter().find_map(|path| Some((*path, host.text(path).into_known()?)));
+        let program = found.as_ref().and_then(|(path, _)| path.rsplit('/').next());
+        let script = found.map(|(_, text)| text);
         let drop_ins = match &script {
             Some(text) => text.contains("default/grub.d"),
             None => host.exists("/usr/sbin/update-grub") == Fact::Known(true),
@@ -41,7 +48,8 @@ impl Generator {
             (_, Some(shell)) => shell.ends_with("bash"),
             (_, None) => !drop_ins,
         };
-        Generator { drop_ins, bash, keeps_bls: script.is_some_and(|text| text.contains("update-bls-cmdline")) }
+        let keeps_bls = script.is_some_and(|text| text.contains("update-bls-cmdline"));
+        Generator { program, drop_ins, bash, keeps_bls, files: Vec::new() }
     }
 }
 
@@ -74,10 +82,7 @@ fn defaults(host: &dyn Host, found: &mut Found) {
         found.missing(&path, why);
     }
     files.extend(paths.iter().filter_map(|path| found.text(host, path)));
-    if files.is_empty() {
-        return;
-    }
-    let generator = Generator::find(host);
+    let mut generator = Generator::find(host);
     let is_drop_in = |file: &TextFile| file.path.starts_with("/etc/default/grub.d/");
     let (read, ignored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| generator.drop_ins || !is_drop_in(file));
     let bls_chain = if generator.keeps_bls { &[][..] } else { &[Chain::GrubBls] };
@@ -94,8 +99,10 @@ fn defaults(host: &dyn Host, found: &mut Found) {
         }
         if is_read {
             bls_enabled(&defaults, &group, found);
+            generator.files = group;
         }
     }
+    found.grub = generator;
 }
 
 /// What `GRUB_ENABLE_BLSCFG` says.

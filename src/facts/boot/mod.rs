@@ -12,6 +12,8 @@ mod grub;
 mod sources;
 
 pub use effect::{Configured, Entry, Reach, booting_entries, configured_words, normal_entries, releases_without};
+pub use grub::Generator;
+
 pub(super) use found::packages;
 
 use super::kernel::Kernel;
@@ -170,6 +172,8 @@ pub struct Boot {
     pub entry_selected: Fact<String>,
     /// `saved_entry` of grubenv: what GRUB boots next if its default is `saved`.
     pub saved_entry: Option<Evidence>,
+    /// What makes GRUB's configuration.
+    pub grub: Generator,
     /// Every grub.cfg.
     pub grub_configs: Vec<GrubConfig>,
     /// What could not be read and would have helped, an ESP that is not mounted included.
@@ -219,6 +223,7 @@ pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
         loader_info: firmware.loader,
         entry_selected: firmware.selected,
         saved_entry: found.saved_entry,
+        grub: found.grub,
         grub_configs: found.grub_configs,
         unread: found.unread,
     }
