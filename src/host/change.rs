@@ -1,70 +1,67 @@
 //! The write side of a host. Only `apply` receives it.
+//!
+//! Every call that changes something is on disk when it returns. What it does to the disk, one operation after the other, passes a
+//! [`Gate`] first, so that a test can end the program's life between any two of them.
+
+mod attributes;
+mod file_system;
+mod files;
+mod gate;
+mod process;
+mod runner;
+mod tree_mut;
+
+pub use file_system::FsKind;
+pub use gate::{Gate, Op, Open, Stop};
+pub use process::Processes;
+pub use runner::{Chroot, Command, Done, Runner};
+pub use tree_mut::TreeMut;
 
 use super::Host;
 use std::io;
-use std::time::Duration;
 
-/// A command of the host.
-#[derive(Clone, Debug)]
-pub struct Command<'a> {
-    /// Program and arguments; the program by name or absolute path.
-    pub argv: &'a [String],
-    /// Killed after this long.
-    pub limit: Duration,
-}
-
-/// What a command did.
-#[derive(Clone, Debug, Default)]
-pub struct Done {
-    /// Exit status; `None` if it was killed.
-    pub status: Option<i32>,
-    /// stdout and stderr as they came.
-    pub output: Vec<u8>,
-}
-
-/// A host that can be changed. Every call that changes something is on disk when it returns, and is one point at
-/// which a test can pretend that the program was killed.
+/// A host that can be changed. Symbolic links are followed within the host; directories must be there.
 pub trait HostMut: Host {
-    /// Writes a file whole: a temporary one beside it, fsync, rename, fsync of the directory; owner, mode, SELinux label
-    /// of an existing file are kept, a symbolic link is followed. Where the file system can't do that (FAT, `/etc/pve`, a bind-mounted
-    /// file) the next best, by [`FsKind`]. `mode` is for a file that was not there. Missing directories are made.
+    /// Writes a file whole: a temporary one beside it ([`temporary`]), fsync, rename, fsync of the directory; owner, mode, SELinux
+    /// label and other extended attributes of an existing file are kept. Where the file cannot be replaced (it is a mount point) it is
+    /// written in place. `mode` is for a file that was not there.
     fn write(&self, path: &str, bytes: &[u8], mode: u32) -> io::Result<()>;
+    /// Makes one directory with mode 0755, or 0700 if `private`; one that is there is no error.
+    fn make_dir(&self, path: &str, private: bool) -> io::Result<()>;
     /// Adds to the end of a file (made with mode 0600 if it is not there) and syncs it.
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file; not there is no error.
     fn remove(&self, path: &str) -> io::Result<()>;
-    /// Removes an empty directory that vfioneer made; anything else is no error and changes nothing.
+    /// Removes a directory if it is empty; otherwise, or if it is not there, changes nothing and is no error.
     fn remove_dir(&self, path: &str) -> io::Result<()>;
-    /// Syncs `from`, renames it over `to` in the same directory, syncs the directory.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Gives a file a second name beside it: a hard link, or a copy where there are none.
+    /// Syncs `from` and renames it over `to` on the same file system. With `as_before` it gets owner, mode and extended attributes of
+    /// the file that it replaces. `from` is gone afterwards, even if both were names of one file.
+    fn rename(&self, from: &str, to: &str, as_before: bool) -> io::Result<()>;
+    /// Gives a file a second name on the same file system: a hard link, or a copy where there are none. Replaces what has that name.
     fn keep(&self, path: &str, second: &str) -> io::Result<()>;
-    /// Copies a file of any size, synced.
+    /// Copies a file of any size with its attributes, whole or not at all.
     fn copy(&self, from: &str, to: &str) -> io::Result<()>;
-    /// SHA-256 of a file of any size, hex.
+    /// SHA-256 of a file of any size, 64 hex digits; `None` if it is not there.
     fn sha256(&self, path: &str) -> io::Result<Option<String>>;
+    /// The path that symbolic links lead to; the path itself if nothing is there.
+    fn real(&self, path: &str) -> io::Result<String>;
+    /// Fails if a directory cannot be written to; a read-only file system is `ReadOnlyFilesystem`.
+    fn writable(&self, dir: &str) -> io::Result<()>;
+    /// Bytes free for root on the file system that holds a directory.
+    fn free_space(&self, dir: &str) -> io::Result<u64>;
+    /// What kind of file system holds a directory.
+    fn fs_kind(&self, dir: &str) -> io::Result<FsKind>;
     /// Writes a sysfs or procfs attribute in a child process, so that a write that never returns is not waited for.
     fn write_attribute(&self, path: &str, value: &str) -> io::Result<()>;
-    /// Bytes free for root on the file system that holds the path's directory.
-    fn free_space(&self, path: &str) -> io::Result<u64>;
-    /// What kind of file system holds the path's directory.
-    fn fs_kind(&self, path: &str) -> io::Result<FsKind>;
-    /// Runs a command: on a live host as it is, on a mounted one in a chroot. `progress` is called about once a second and with
-    /// each line of output.
-    fn run(&self, command: Command<'_>, progress: &mut dyn FnMut(&str)) -> io::Result<Done>;
-    /// Takes an exclusive lock that ends with the process; `None` if another process has it.
+    /// Is there such a program, by name or absolute path?
+    fn has_program(&self, program: &str) -> bool;
+    /// Runs a command: on a live host as it is, on a mounted one in a chroot. `progress` is called with each line of output, and with
+    /// an empty line about once a second.
+    fn run(&self, command: &Command<'_>, progress: &mut dyn FnMut(&str)) -> io::Result<Done>;
+    /// Takes an exclusive lock that ends with the process and all commands that it started; `None` if another process has it.
     fn lock(&self, path: &str) -> io::Result<Option<Lock>>;
-}
-
-/// File systems by how a file on them is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FsKind {
-    /// ext4, xfs, btrfs, zfs, overlay, tmpfs: owner, mode, labels, links, atomic rename.
-    Posix,
-    /// FAT: no owner, mode or links; rename replaces, but not in one write to the disk.
-    Fat,
-    /// Proxmox's `/etc/pve`: no chmod, own rules of renaming.
-    Pmxcfs,
+    /// Takes a lock as package managers do (fcntl(2), for the whole file), which ends with the process alone; `None` if another has it.
+    fn lock_record(&self, path: &str) -> io::Result<Option<Lock>>;
 }
 
 /// An exclusive lock; ends when dropped.
@@ -73,9 +70,21 @@ pub struct Lock {
     _file: std::fs::File,
 }
 
-impl Lock {
-    /// Keeps a locked file open.
-    pub(super) fn new(file: std::fs::File) -> Lock {
-        Lock { _file: file }
-    }
+/// The name beside `path` under which a new version is written before it takes the place of the old one. Boot loaders and
+/// configuration directories pass by names that begin with a dot.
+pub fn temporary(path: &str) -> String {
+    beside(path, "new")
 }
+
+/// The name beside `path` under which the old version is kept.
+pub fn kept(path: &str) -> String {
+    beside(path, "old")
+}
+
+fn beside(path: &str, what: &str) -> String {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    format!("{dir}/.{name}.vfioneer-{what}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! Goes in: paths below a host's root. Comes out: bytes, names, kernel messages, each as a [`Fact`].
 //! A host is live (`/`), mounted (`--root DIR`) or recorded (`--from FILE`); nothing above this module
-//! knows which, except to say so to the user. Nothing here interprets what it reads, and nothing here writes.
+//! knows which, except to say so to the user. Nothing here interprets what it reads, and only
+//! [`change`] writes.
 
 #![allow(clippy::disallowed_methods)] // This is the seam that the ban points to.
 
@@ -20,6 +21,7 @@ mod recorder;
 pub mod recording;
 mod tree;
 
+pub use change::{HostMut, TreeMut};
 pub use fact::{Fact, Why};
 pub use recorded::{Builder, Recorded};
 pub use recorder::Recorder;

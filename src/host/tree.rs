@@ -48,6 +48,16 @@ struct OpenDir {
     files: Vec<String>,
 }
 
+/// Where a path leads, links followed, for changes: its directory, opened for lookups, and its name there.
+pub(super) struct Place {
+    pub(super) dir: OwnedFd,
+    pub(super) name: String,
+    /// The path within the host that the links led to.
+    pub(super) path: String,
+    /// Of the thing itself; none if nothing is there.
+    pub(super) stat: Option<fs::Stat>,
+}
+
 /// A path's last component in its open directory. `stat` is of the thing itself, links followed.
 struct Found {
     dir: Rc<OwnedFd>,
@@ -111,10 +121,7 @@ impl Tree {
             dirs.push(entry);
             return Ok((fd, true));
         }
-        let fd = Rc::new(match &self.below {
-            Some(below) => below.dir(path)?,
-            None => fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?,
-        });
+        let fd = Rc::new(self.open_dir(path)?);
         if dirs.len() >= OPEN_DIRS {
             dirs.remove(0);
         }
@@ -160,6 +167,38 @@ impl Tree {
             path = if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
         }
         Err(Errno::LOOP)
+    }
+
+    /// Finds where a path leads, in directories opened anew: what is changed there must not depend on what was seen before.
+    pub(super) fn place(&self, path: &str) -> std::result::Result<Place, Errno> {
+        let mut path = path.to_owned();
+        for _ in 0..=LINKS {
+            let (parent, name) = split(&path);
+            if name.is_empty() {
+                return Err(Errno::INVAL);
+            }
+            let dir = self.open_dir(parent)?;
+            let stat = match fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Some(stat),
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(errno),
+            };
+            if !stat.as_ref().is_some_and(|stat| fs::FileType::from_raw_mode(stat.st_mode).is_symlink()) {
+                return Ok(Place { name: name.to_owned(), dir, stat, path });
+            }
+            let target = fs::readlinkat(&dir, name, Vec::new())?;
+            let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
+            path = if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
+        }
+        Err(Errno::LOOP)
+    }
+
+    fn open_dir(&self, path: &str) -> std::result::Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { "/" } else { path };
+        match &self.below {
+            Some(below) => below.dir(path),
+            None => fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+        }
     }
 
     fn open(&self, dir: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> {
