@@ -9,7 +9,7 @@ use crate::host::Fact;
 /// Bridges never count when a group is judged, whatever their driver: `vfio_dev_viable` of older kernels and
 /// `driver_managed_dma` since Linux 6.0 exempt them (`drivers/pci/pcie/portdrv.c`). A bridge by class only
 /// (06 80, NVSwitch) has header type 0 and does count.
-pub(super) fn is_endpoint(function: &Function) -> Option<bool> {
+pub(crate) fn is_endpoint(function: &Function) -> Option<bool> {
     match function.header {
         Fact::Known(header) => return Some(header == Header::Endpoint),
         Fact::Absent | Fact::Unknown(_) => {}
@@ -21,13 +21,13 @@ pub(super) fn is_endpoint(function: &Function) -> Option<bool> {
 }
 
 /// Host bridges, ISA bridges and the like: header type 0, but nobody gives them away and nothing drives them.
-pub(super) fn is_chipset(function: &Function) -> bool {
+pub(crate) fn is_chipset(function: &Function) -> bool {
     function.base_class().is_some_and(|class| class >> 8 == 0x06 && class != 0x0680 || class == 0x0806)
 }
 
 /// True if it leaves the group usable: on a vfio driver, on pci-stub, or unbound (`vfio_dev_viable`,
 /// `drivers/vfio/vfio.c` before Linux 6.0; `iommu_group_claim_dma_owner` since). `None` if the driver is unknown.
-pub(super) fn stands_aside(function: &Function) -> Option<bool> {
+pub(crate) fn stands_aside(function: &Function) -> Option<bool> {
     match &function.driver {
         Fact::Known(driver) => Some(is_vfio_driver(driver) || driver == "pci-stub"),
         Fact::Absent => Some(true),
@@ -70,14 +70,14 @@ pub fn is_management_display(function: &Function) -> bool {
 }
 
 /// Graphics inside the processor: on the root bus, or in one slot with functions of an AMD processor.
-pub(super) fn is_integrated(pci: &Pci, function: &Function) -> bool {
+pub(crate) fn is_integrated(pci: &Pci, function: &Function) -> bool {
     let intel = function.address.bus == 0 && function.ids.known().is_some_and(|ids| ids.vendor == 0x8086);
     let amd = companions(pci, function).iter().any(|f| f.ids.known().is_some_and(|ids| ids.vendor == 0x1022));
     intel || amd
 }
 
 /// `0000:01:00.1 NVIDIA Corporation AD102 … (snd_hda_intel)`: for lists in messages.
-pub(super) fn named(function: &Function) -> String {
+pub(crate) fn named(function: &Function) -> String {
     let name = function.name();
     let mut text = function.address.to_string();
     if name != text {
@@ -94,7 +94,7 @@ pub(super) fn named(function: &Function) -> String {
 const SHOWN: usize = 4;
 
 /// `a`, `a and b`, `a, b and c`; from the fifth on only their number.
-pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if items.len() > SHOWN + 1 {
         let more = items.len() - SHOWN;

@@ -11,18 +11,18 @@ mod rows;
 pub mod testing;
 pub mod verdict;
 
-mod acs_override_on;
+pub(crate) mod acs_override_on;
 mod blacklist_too_wide;
 mod cmdline_file;
 mod cmdline_not_in_effect;
 mod cmdline_words;
 mod config_line_duplicated;
-mod device;
+pub(crate) mod device;
 mod distros;
 mod early_load;
 mod grub_files;
 mod host_is_guest;
-mod ids;
+pub(crate) mod ids;
 mod initramfs_stale;
 mod interrupt_remapping;
 mod iommu_off_in_firmware;
@@ -35,7 +35,7 @@ mod modprobe_line_ignored;
 mod pasted;
 mod pasted_text;
 mod virtualization_off;
-mod words;
+pub(crate) mod words;
 
 // Checks of single devices.
 mod address_moved;

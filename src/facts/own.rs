@@ -12,6 +12,9 @@ pub const CLAIMS: &str = "/etc/vfioneer/claims";
 /// The script that claims them in the initramfs.
 pub const SCRIPT: &str = "/etc/vfioneer/claim.sh";
 
+/// Where the kernel shows the id of this boot (Linux drivers/char/random.c).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Every file that belongs to vfioneer alone. A plan writes no other file whole.
 pub const FILES: &[&str] = &[
     CLAIMS,
@@ -43,6 +46,8 @@ pub struct Own {
     pub files: BTreeMap<String, Fact<TextFile>>,
     /// A hash of the machine id, 32 hex digits; absent if the host has none, unknown if it was not asked for.
     pub fingerprint: Fact<String>,
+    /// The running boot's id (`/proc/sys/kernel/random/boot_id`); read with the fingerprint.
+    pub boot_id: Fact<String>,
 }
 
 impl Own {
@@ -66,6 +71,7 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
             "" | "uninitialized" => Fact::Absent,
             id => Fact::Known(fingerprint(id)),
         });
+        own.boot_id = host.value(BOOT_ID);
     }
     own
 }

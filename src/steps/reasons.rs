@@ -7,7 +7,12 @@ const ENGLISH: &str = include_str!("reasons.en.txt");
 
 /// The sentence of an id, filled with values. An id that the table lacks is a bug that a test finds.
 pub fn reason(id: &str, values: &[(&str, &str)]) -> String {
-    let text = ENGLISH.lines().find_map(|line| line.strip_prefix(id)?.strip_prefix(": ")).unwrap_or(id);
+    fill(ENGLISH, id, values)
+}
+
+/// The sentence of an id of any such table, filled with values; the id itself if the table lacks it.
+pub fn fill(table: &str, id: &str, values: &[(&str, &str)]) -> String {
+    let text = table.lines().find_map(|line| line.strip_prefix(id)?.strip_prefix(": ")).unwrap_or(id);
     let mut text = text.to_owned();
     for (name, value) in values {
         text = text.replace(&format!("{{{name}}}"), value);
