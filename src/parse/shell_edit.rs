@@ -5,7 +5,7 @@
 //! taking them out again gives the same bytes.
 
 use super::cmdline::{self, Cmdline, Word};
-use super::lines::lines;
+use super::lines::{Line, lines};
 use super::shell::{Content, Piece, Quote};
 use super::shell_vars::{Assignment, parse};
 use std::ops::Range;
@@ -108,7 +108,10 @@ fn without_empty_line(text: String, assignment: &Assignment) -> String {
     if !nothing || only.count() != 1 {
         return text;
     }
-    let Some(line) = lines(&text).find(|line| line.range() == left.range) else { return text };
+    // With CRLF the carriage return is a part of the assignment.
+    let end = |line: &Line<'_>| line.range().end + line.ending.strip_suffix('\n').unwrap_or_default().len();
+    let alone = |line: &Line<'_>| line.start == left.range.start && end(line) == left.range.end;
+    let Some(line) = lines(&text).find(alone) else { return text };
     let mut range = line.full_range();
     if line.ending.is_empty() {
         // The last line of a file without a last line end: the one in front ends as this one did.

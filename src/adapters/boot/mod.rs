@@ -110,3 +110,6 @@ fn todo(boot: &Boot, change: &WordChange) -> Todo {
 fn has_word(words: &[String], word: &str) -> bool {
     Cmdline::parse(&words.join(" ")).has_word(word)
 }
+
+#[cfg(test)]
+mod testing;

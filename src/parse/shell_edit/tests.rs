@@ -51,7 +51,7 @@ fn words_are_taken_out_with_one_space() {
         ("A=\"vfio-pci.ids=1:2 x\"", &["vfio_pci.ids=1:2"], "A=\"x\""),
         ("A=\"$A x\"\nB=1\n", &["x"], "B=1\n"),
         ("B=1\nA=\"${A} x\"", &["x"], "B=1"),
-        ("B=1\r\nA=\"$A x\"\r\n", &["x"], "B=1\r\nA=\"$A\"\r\n"),
+        ("B=1\r\nA=\"$A x\"\r\n", &["x"], "B=1\r\n"),
         ("A=\"$(echo q) x $B\"", &["x"], "A=\"$(echo q) $B\""),
     ];
     for (text, words, expected) in cases {
@@ -152,7 +152,6 @@ proptest! {
     fn put_in_and_taken_out_gives_the_same_bytes(text in file(), many in any::<bool>()) {
         // A line `A="$A"` that somebody wrote goes with the last word.
         prop_assume!(last(&text).is_none_or(|line| without_empty_line(text.clone(), &line) == text));
-        prop_assume!(!text.contains('\r') || put(&text, &["x"]).is_some());
         let words = if many { &["x=1", "vfio-pci.ids=1:2,3:4"][..] } else { &["x=1"] };
         let before = by_us(&text);
         let edited = put(&text, words).unwrap_or_else(|| with_line(&text, &format!("A=\"$A {}\"", words.join(" "))));
