@@ -1,4 +1,11 @@
 //! What the user wants: one value, whether it comes from the command line or from a file.
+//!
+//! A [`Request`] is what was asked for, in the words in which it was asked: selectors, so that the same one fits many
+//! hosts. Resolved against a host it is a [`Goal`]: addresses.
+
+mod request;
+
+pub use request::Request;
 
 use crate::error::{Error, Result};
 use crate::facts::pci::{Function, Pci};
@@ -21,6 +28,8 @@ pub enum Method {
 pub struct Goal {
     /// The chosen functions, sorted, without duplicates. Empty: the host as it is.
     pub devices: Vec<Address>,
+    /// The request that this is the answer to; the other fields are taken from it.
+    pub request: Request,
     /// How they are claimed.
     pub method: Method,
     /// Guards that the user has named in `--allow`; the guards know the names.

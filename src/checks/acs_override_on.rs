@@ -12,7 +12,7 @@ const PATCH_SAYS: &str = "PCIe ACS overrides enabled";
 /// Whether the running kernel carries the ACS override patch: by its symbol, by its message, by the kernel's own list
 /// of unknown words (Linux init/main.c `print_unknown_bootoptions`), or because every kernel of this maker does
 /// (Proxmox: patch "pci: Enable overrides for missing ACS capabilities" of pve-kernel).
-pub(super) fn carried(snap: &Snapshot) -> Option<bool> {
+pub(crate) fn carried(snap: &Snapshot) -> Option<bool> {
     if let Fact::Known(carried) = snap.kernel.acs_override {
         return Some(carried);
     }

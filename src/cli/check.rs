@@ -41,7 +41,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Answer> {
     } else {
         report::check::findings(&global.style(), &snap, &goal, verdict, &findings, global.verbose)
     };
-    Ok(Answer { text, no: has_error(&findings) })
+    Ok(Answer { text, code: u8::from(has_error(&findings)) })
 }
 
 fn has_error(findings: &[Finding]) -> bool {

@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod list;
 mod overview;
+mod plan;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
@@ -64,23 +65,25 @@ enum Verb {
     List(list::ListArgs),
     /// Say what stands in the way of passthrough, what is wrong, useless or dangerous, with evidence
     Check(check::CheckArgs),
+    /// Show what would change on this host for a goal, and why; nothing is changed
+    Plan(plan::PlanArgs),
     /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
     Explain(explain::ExplainArgs),
     /// Record this host in a file, without what identifies it; every command reads it with --from
     Capture(capture::CaptureArgs),
 }
 
-/// What a verb wants said: its result, and whether the answer is no.
+/// What a verb wants said, and how it ends.
 pub struct Answer {
     /// For stdout.
     text: String,
-    /// Exit code 1 instead of 0.
-    no: bool,
+    /// The exit code.
+    code: u8,
 }
 
 impl Answer {
     fn yes(text: String) -> Answer {
-        Answer { text, no: false }
+        Answer { text, code: 0 }
     }
 }
 
@@ -109,9 +112,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     color(cli.global.color);
-    let said = run(&cli).and_then(|answer| console::stdout(&answer.text).map(|()| answer.no));
+    let said = run(&cli).and_then(|answer| console::stdout(&answer.text).map(|()| answer.code));
     match said {
-        Ok(no) => ExitCode::from(u8::from(no)),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             console::stderr(&render_error(&error));
             ExitCode::from(error.exit_code())
@@ -129,6 +132,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         None => overview::run(&cli.global),
         Some(Verb::List(args)) => list::run(&cli.global, args),
         Some(Verb::Check(args)) => check::run(&cli.global, args),
+        Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),
         Some(Verb::Capture(args)) => capture::run(&cli.global, args),
     }

@@ -1,12 +1,28 @@
-//! Snapshot, goal and findings to a plan: guards, steps in order, one diff, expectations. Pure.
+//! Snapshot, goal and findings to a plan: guards, steps in order, expectations, notes. Pure.
+//!
+//! Only what this host needs is in a plan; what works already is left alone, so that a plan made after applying has no
+//! steps. Each part is a small function in a file of its own, with its reason.
 
+mod adopt;
+mod case;
+mod claiming;
+mod driver;
+mod expect;
 pub mod guards;
+mod live;
+mod notes;
+mod words;
 
-use crate::facts::Snapshot;
+use crate::adapters::boot::{self, WordChange};
+use crate::facts::{Origin, Snapshot};
 use crate::goal::Goal;
+use crate::host::Kind;
 use crate::parse::address::Address;
-use crate::steps::{Expectation, Step};
+use crate::steps::{Action, Expectation, Step};
+use case::Case;
 use serde::Serialize;
+
+pub use words::Word;
 
 /// The name of the plan file's format.
 pub const SCHEMA: &str = "vfioneer/plan/1";
@@ -16,21 +32,25 @@ pub const SCHEMA: &str = "vfioneer/plan/1";
 pub struct Plan {
     /// [`SCHEMA`].
     pub schema: &'static str,
+    /// The version of the program that made it.
+    pub version: &'static str,
     /// True if `apply` would do it: nothing refused, nothing left to a person, made on the host itself.
     pub applicable: bool,
     /// The fingerprint of the host that it was made for; null if it has none or is a recording.
     pub host: Option<String>,
     /// The chosen functions.
     pub devices: Vec<Address>,
-    /// The goal as it can be given again: what `apply` makes the plan from once more.
+    /// The goal as it can be given again ([`crate::goal::Request`]): what `apply` makes the plan from once more.
     pub goal: serde_json::Value,
+    /// What the kernel's command line needs, with the reasons; what is so already included.
+    pub words: Vec<Word>,
     /// In order of execution.
     pub steps: Vec<Step>,
     /// Must the host be rebooted afterwards?
     pub reboot: bool,
     /// What must be true then.
     pub expect: Vec<Expectation>,
-    /// Why it is refused.
+    /// Why it is refused; then there are no steps.
     pub refused: Vec<guards::Refusal>,
     /// What a person has to do, where vfioneer doesn't.
     pub manual: Vec<String>,
@@ -38,19 +58,88 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// True if something is to be done, by vfioneer or by a person.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.manual.is_empty()
+    }
+}
+
 /// Makes a plan.
-pub fn make(_snap: &Snapshot, goal: &Goal) -> Plan {
-    Plan {
+pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
+    let case = Case::new(snap, goal);
+    let kind = match &snap.origin {
+        Origin::Host(kind, _) => Some(*kind),
+        Origin::Paste(_) => None,
+    };
+    let own = matches!(kind, Some(Kind::Live | Kind::Mounted));
+    let mut plan = Plan {
         schema: SCHEMA,
-        applicable: true,
-        host: None,
-        devices: goal.devices.clone(),
-        goal: serde_json::Value::Null,
+        version: env!("CARGO_PKG_VERSION"),
+        applicable: own,
+        host: snap.own.fingerprint.known().filter(|_| own).cloned(),
+        devices: case.addresses(),
+        goal: serde_json::to_value(&goal.request).unwrap_or_default(),
+        words: Vec::new(),
         steps: Vec::new(),
         reboot: false,
         expect: Vec::new(),
-        refused: Vec::new(),
+        refused: guards::all(&case),
         manual: Vec::new(),
         notes: Vec::new(),
+    };
+    if plan.refused.is_empty() {
+        fill(&case, &mut plan);
     }
+    plan.applicable = own && plan.refused.is_empty() && plan.manual.is_empty();
+    plan
 }
+
+fn fill(case: &Case<'_>, plan: &mut Plan) {
+    plan.words = words::needed(case);
+    let adopted = adopt::held(case);
+    let claiming = if adopted.is_some() { crate::adapters::Work::default() } else { claiming::work(case) };
+    let word =
+        |present: bool| plan.words.iter().filter(move |w| w.present == present).map(|w| w.word.clone()).collect();
+    let change = WordChange {
+        add: word(true),
+        remove: word(false),
+        escape: !case.chosen.is_empty() && adopted.is_none(),
+        images: claiming
+            .commands
+            .iter()
+            .any(|step| matches!(step.action, Action::Generate { .. } | Action::Run { .. })),
+    };
+    let mut work = claiming;
+    work.extend(boot::work(case.snap, &change));
+    plan.notes = notes::all(case, plan, adopted.as_deref());
+    plan.notes.extend(work.notes);
+    plan.manual = work.manual;
+    plan.steps = work.files;
+    plan.steps.extend(in_order(work.commands));
+
+    plan.reboot = !live::waiting(case).is_empty() || expect::words_pending(case.snap, &plan.words);
+    if !expect::words_pending(case.snap, &plan.words) {
+        match live::hand_over(case) {
+            Ok(binds) => {
+                plan.reboot = false;
+                plan.steps.extend(binds);
+            }
+            Err(id) => plan.notes.push(crate::steps::reasons::reason(id, &[])),
+        }
+    }
+    plan.expect = expect::all(case, &plan.words, &plan.steps, work.expect);
+}
+
+/// What is generated comes before what tools write in place: images first, then the menus and copies made of them.
+fn in_order(mut commands: Vec<Step>) -> Vec<Step> {
+    commands.sort_by_key(|step| match &step.action {
+        Action::Generate { .. } => 0,
+        Action::Run { .. } => 1,
+        Action::WriteFile { .. } | Action::RemoveFile { .. } | Action::Bind { .. } => 2,
+    });
+    commands
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod json;
 pub mod list;
 pub mod markdown;
 pub mod overview;
+pub mod plan;
 pub mod tree;
 
 use crate::facts::pci::{Function, Pci};

@@ -1,0 +1,81 @@
+//! What no plan can change: firmware, hardware, the kernel, and functions that cannot be given away at all.
+
+use super::{Case, Refusal};
+use crate::checks::device::is_endpoint;
+use crate::checks::{Finding, Severity, Subject, pages};
+use crate::host::Fact;
+
+/// Findings that stand in the way for good, with the variants that do; an empty list: all of them.
+const FINDINGS: &[(&str, &[&str])] = &[
+    ("host-is-guest", &[]),
+    ("in-container", &[]),
+    ("iommu-off-in-firmware", &[]),
+    // The other variants are cured by a word (`super::super::words::iommu`).
+    ("iommu-off-in-kernel", &["kernel-lacks", "stoney", "failed"]),
+    ("kernel-lacks-vfio", &[]),
+    ("no-iommu-group", &[]),
+    ("rmrr-locked", &[]),
+    ("device-denylisted", &[]),
+    ("ids-take-too-much", &[]),
+];
+
+pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
+    if case.chosen.is_empty() {
+        return Vec::new();
+    }
+    let mut refused: Vec<Refusal> = case.findings.iter().filter(|finding| blocks(case, finding)).map(said).collect();
+    for function in &case.chosen {
+        let name = function.name();
+        let device = [("device", name.as_str())];
+        match () {
+            () if is_endpoint(function) == Some(false) => {
+                refused.push(Refusal::firm("bridge", function.address, &device));
+            }
+            () if function.dead == Fact::Known(true) => {
+                refused.push(Refusal::firm("dead", function.address, &device));
+            }
+            () if function.physical.known().is_some() => {
+                refused.push(Refusal::firm("virtual-function", function.address, &device));
+            }
+            () => {}
+        }
+    }
+    if case.runs() && refused.is_empty() {
+        refused.extend(iommu_unseen(case));
+    }
+    refused
+}
+
+fn said(finding: &Finding) -> Refusal {
+    let remedy = pages::remedy(finding);
+    let reason = format!("{} {remedy}", pages::message(finding));
+    Refusal {
+        guard: finding.id,
+        subject: finding.subject.to_string(),
+        reason: reason.trim_end().to_owned(),
+        allowable: false,
+    }
+}
+
+fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
+    let Some((_, variants)) = FINDINGS.iter().find(|(id, _)| *id == finding.id) else { return false };
+    if finding.id == "ids-take-too-much" {
+        let taken = finding.values.iter().find(|(name, _)| *name == "devices").map_or("", |(_, value)| value);
+        let of_chosen = case.chosen.iter().any(|f| taken.split(", ").any(|address| address == f.address.to_string()));
+        // What `--repair` takes away is no longer in the way.
+        return of_chosen && !case.goal.repair;
+    }
+    let about_chosen = match &finding.subject {
+        Subject::Function(address) => case.chosen.iter().any(|f| f.address == *address),
+        Subject::Group(group) => case.chosen.iter().any(|f| f.group == Fact::Known(*group)),
+        Subject::Host | Subject::Line(..) => true,
+        Subject::Vm(_) => false,
+    };
+    finding.severity == Severity::Error && about_chosen && (variants.is_empty() || variants.contains(&finding.variant))
+}
+
+/// Whether an IOMMU runs could not be seen: then no plan is worth anything.
+fn iommu_unseen(case: &Case<'_>) -> Option<Refusal> {
+    let why = case.snap.iommu.running().why()?.to_string();
+    Some(Refusal::firm("iommu-unseen", "host", &[("why", &why)]))
+}

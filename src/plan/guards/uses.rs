@@ -1,0 +1,86 @@
+//! What the host does with a chosen function.
+
+use super::{Case, Refusal};
+use crate::checks::device::list;
+use crate::facts::pci::Function;
+use crate::facts::usage::{Use, UseKind};
+use crate::host::Fact;
+use std::collections::BTreeMap;
+
+pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    // What is on a vfio driver is used by a VM at most, and stays there.
+    for function in case.chosen.iter().filter(|f| !f.on_vfio()) {
+        let mut by_guard: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+        for found in case.snap.usage.of(&function.address) {
+            if let Some(guard) = guard_of(found) {
+                by_guard.entry(guard).or_default().push(&found.by);
+            }
+        }
+        let name = function.name();
+        for (guard, users) in by_guard {
+            let values = [("device", name.as_str()), ("users", &list(users))];
+            refused.push(Refusal::allowable(guard, guard, function.address, &values));
+        }
+        if let Some(what) = unseen_storage(case, function) {
+            refused.push(Refusal::allowable(
+                "storage",
+                "storage-unseen",
+                function.address,
+                &[("device", &name), ("what", &what)],
+            ));
+        }
+    }
+    refused.extend(console(case));
+    refused
+}
+
+/// The guard that a use is behind; a picture that the kernel's console shows is only one if there is no other console.
+fn guard_of(found: &Use) -> Option<&'static str> {
+    Some(match found.kind {
+        UseKind::RootStorage => "root-storage",
+        UseKind::Storage => "storage",
+        UseKind::DefaultRoute => "default-route",
+        UseKind::SshSession => "ssh",
+        UseKind::Network => "network",
+        UseKind::Process | UseKind::RunningVm => "in-use",
+        // A display server is a process that has a node open.
+        UseKind::Display => return found.evidence.source.starts_with("/proc/").then_some("in-use"),
+        UseKind::VirtualFunctions | UseKind::Mdev => "slices",
+        // Judged below, with the goal's serial console.
+        UseKind::OnlyConsole => return None,
+    })
+}
+
+/// A mount or pool that could not be followed to its controller may be on any of them.
+fn unseen_storage(case: &Case<'_>, function: &Function) -> Option<String> {
+    let storage = function.base_class().is_some_and(|class| class >> 8 == 0x01);
+    let seen = case.snap.usage.of(&function.address).any(|u| matches!(u.kind, UseKind::RootStorage | UseKind::Storage));
+    // Without a driver it carries nothing.
+    if !storage || seen || function.driver.is_absent() || case.snap.usage.unread.is_empty() {
+        return None;
+    }
+    Some(list(case.snap.usage.unread.iter().map(|(what, _)| what.as_str())))
+}
+
+/// Every screen is given away, and there is no other way to see the host, or none is known of.
+fn console(case: &Case<'_>) -> Option<Refusal> {
+    // Class 03 02 has no outputs.
+    let shows = |f: &&Function| f.is_display() && f.base_class() != Some(0x0302) && !f.on_vfio();
+    let mut screens = case.snap.pci.functions.iter().filter(shows).peekable();
+    let first = *screens.peek()?;
+    if case.goal.serial_console.is_some() || !screens.all(|f| case.chosen.iter().any(|c| c.address == f.address)) {
+        return None;
+    }
+    let name = first.name();
+    let device = [("device", name.as_str())];
+    match &case.snap.usage.consoles {
+        Fact::Known(others) if others.is_empty() => {
+            Some(Refusal::allowable("only-console", "only-console", first.address, &device))
+        }
+        Fact::Known(_) => None,
+        Fact::Absent | Fact::Unknown(_) => {
+            Some(Refusal::allowable("only-console", "only-console-unseen", first.address, &device))
+        }
+    }
+}

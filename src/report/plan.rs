@@ -1,0 +1,198 @@
+//! A plan as text for a terminal, as one unified diff, and as JSON.
+
+use super::{Short, Style, count, name_within, plain, wrap};
+use crate::facts::{Origin, Snapshot};
+use crate::host::Kind;
+use crate::plan::Plan;
+use crate::steps::{Action, Product, Step};
+use similar::TextDiff;
+
+/// `plan --json` and the plan file: `vfioneer/plan/1`.
+pub fn json(plan: &Plan) -> String {
+    let document = serde_json::to_value(plan).unwrap_or_default();
+    format!("{document:#}\n")
+}
+
+/// The plan for a person. `arguments` are those that lead to the same plan, for the command to type next; `file` is where
+/// the plan was written.
+pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, arguments: &str, file: Option<&str>) -> String {
+    let mut text = devices(style, snap, plan);
+    if !plan.refused.is_empty() {
+        text.push_str(&refused(style, plan));
+        return text;
+    }
+    text.push_str(&words(style, plan));
+    text.push_str(&steps(style, plan));
+    let diff = diff(plan);
+    if !diff.is_empty() {
+        text.push_str(&format!("\n{}\n{}", style.strong("Changes"), shown(style, &diff)));
+    }
+    if !plan.manual.is_empty() {
+        text.push_str(&format!("\n{}\n", style.warning("To do by hand: vfioneer does not change this")));
+        text.extend(plan.manual.iter().map(|line| wrap(&plain(line), 2, style.text_width())));
+    }
+    if !plan.notes.is_empty() {
+        text.push_str(&format!("\n{}\n", style.strong("Notes")));
+        text.extend(plan.notes.iter().map(|note| item(style, "- ", note)));
+    }
+    text.push('\n');
+    text.push_str(&wrap(&next(snap, plan, arguments, file), 0, style.text_width()));
+    text
+}
+
+fn devices(style: &Style, snap: &Snapshot, plan: &Plan) -> String {
+    let short = Short::of(&snap.pci);
+    let mut text = String::new();
+    for address in &plan.devices {
+        let Some(function) = snap.pci.get(address) else { continue };
+        let driver = function.driver.known().map_or("no driver", String::as_str);
+        let address = short.show(address);
+        let room = style.text_width().saturating_sub(address.len() + driver.len() + 6);
+        let name = name_within(function, room);
+        text.push_str(&format!("{}  {name}  ({})\n", style.strong(&address), plain(driver)));
+    }
+    text
+}
+
+fn refused(style: &Style, plan: &Plan) -> String {
+    let mut text = format!("\n{}: nothing is planned and nothing was changed.\n", style.error("refused"));
+    for refusal in &plan.refused {
+        text.push_str(&format!("\n{}  {}\n", style.strong(refusal.guard), plain(&refusal.subject)));
+        text.push_str(&wrap(&plain(&refusal.reason), 2, style.text_width()));
+        if refusal.allowable {
+            text.push_str(&format!("  To do it all the same: --allow {}\n", refusal.guard));
+        }
+    }
+    text
+}
+
+fn words(style: &Style, plan: &Plan) -> String {
+    if plan.words.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", style.strong("Kernel command line"));
+    for word in &plan.words {
+        let sign = if word.present { "+" } else { "-" };
+        text.push_str(&format!("  {sign} {}\n", plain(&word.word)));
+        text.push_str(&wrap(&plain(&word.why), 6, style.text_width()));
+    }
+    text
+}
+
+fn steps(style: &Style, plan: &Plan) -> String {
+    if plan.steps.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", style.strong("Steps"));
+    for (number, step) in (1..).zip(&plan.steps) {
+        text.push_str(&item(style, &format!("{number:>3}. "), &what(step)));
+        text.push_str(&wrap(&plain(&step.why), 7, style.text_width()));
+    }
+    text
+}
+
+/// A paragraph behind a label, its other lines under the first.
+fn item(style: &Style, label: &str, text: &str) -> String {
+    let indent = label.len() + 2;
+    format!("  {label}{}", wrap(&plain(text), indent, style.text_width()).trim_start())
+}
+
+/// One step in one line.
+fn what(step: &Step) -> String {
+    match &step.action {
+        Action::WriteFile { path, before_sha256: None, .. } => format!("write {path} (new)"),
+        Action::WriteFile { path, .. } => format!("change {path}"),
+        Action::RemoveFile { path, .. } => format!("remove {path}"),
+        Action::Generate { argv, output, product } => {
+            let kind = match product {
+                Product::Image { release, .. } => format!(" for {release}"),
+                Product::Unified { release, .. } => format!(" (unified) for {release}"),
+                Product::GrubConfig { .. } => String::new(),
+            };
+            format!("make {output}{kind}: {}", command(argv).replace("{out}", "NEW"))
+        }
+        Action::Run { argv, .. } => format!("run {}", command(argv)),
+        Action::Bind { address, driver, former } => {
+            let from = former.as_ref().map(|former| format!(" from {former}")).unwrap_or_default();
+            format!("hand {address} over{from} to {driver} now")
+        }
+    }
+}
+
+/// A command as a shell takes it.
+fn command(argv: &[String]) -> String {
+    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%={}".contains(c);
+    if !word.is_empty() && word.chars().all(harmless) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// All changed files as one diff, as `patch -p1 -d /` takes it.
+pub fn diff(plan: &Plan) -> String {
+    let mut text = String::new();
+    for step in &plan.steps {
+        let (path, before, after) = match &step.action {
+            Action::WriteFile { path, before, after, .. } => (path, before.as_deref(), Some(after.as_str())),
+            Action::RemoveFile { path, before, .. } => (path, Some(before.as_str()), None),
+            Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => continue,
+        };
+        let name = |side: &str, there: bool| if there { format!("{side}{path}") } else { "/dev/null".to_owned() };
+        let changes = TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default());
+        let mut unified = changes.unified_diff();
+        text.push_str(&unified.header(&name("a", before.is_some()), &name("b", after.is_some())).to_string());
+    }
+    text
+}
+
+/// The diff on a terminal: coloured, and without what would steer it. In a pipe it is the bytes that patch needs.
+fn shown(style: &Style, diff: &str) -> String {
+    if style.width.is_none() {
+        return diff.to_owned();
+    }
+    let mut text = String::new();
+    for line in diff.split_inclusive('\n') {
+        let (body, end) = match line.strip_suffix("\r\n") {
+            Some(body) => (body, "\r\n"),
+            None => (line.strip_suffix('\n').unwrap_or(line), if line.ends_with('\n') { "\n" } else { "" }),
+        };
+        let body = plain(body);
+        let painted = match body.as_bytes().first() {
+            _ if body.starts_with("+++") || body.starts_with("---") => style.strong(&body),
+            Some(b'+') => style.good(&body),
+            Some(b'-') => style.error(&body),
+            Some(b'@') => style.note(&body),
+            _ => body,
+        };
+        text.push_str(&painted);
+        text.push_str(end);
+    }
+    text
+}
+
+fn next(snap: &Snapshot, plan: &Plan, arguments: &str, file: Option<&str>) -> String {
+    let nothing = plan.is_empty();
+    let reboot = if plan.reboot { "reboot, then vfioneer verify" } else { "vfioneer verify" };
+    match &snap.origin {
+        Origin::Host(Kind::Recorded, _) | Origin::Paste(_) if !nothing => {
+            return "This is a recording: the plan is for reading only.".to_owned();
+        }
+        _ if nothing && plan.reboot => return format!("Nothing to change. Next: {reboot}"),
+        _ if nothing => return "Nothing to do: this host is as it should be.".to_owned(),
+        _ => {}
+    }
+    if !plan.manual.is_empty() {
+        return "Next: do the above by hand, then run this again.".to_owned();
+    }
+    let number = count(plan.steps.len(), "step", "steps");
+    let after = if plan.reboot { "a reboot after them" } else { "no reboot" };
+    let apply = file.map_or_else(|| format!("vfioneer apply {arguments}"), |file| format!("vfioneer apply {file}"));
+    format!("{number}, {after}. Next: {}", apply.trim_end())
+}
+
+#[cfg(test)]
+mod tests;
