@@ -34,9 +34,8 @@ fn table(case: &Case<'_>) -> Result<Vec<Claim>, NotClaimable> {
         }
     }
     let before = case.snap.own.text(CLAIMS).map(|text| claims::parse(text).claims).unwrap_or_default();
-    let same = |a: &Claim, b: &Claim| {
-        a.address == b.address || (a.ids, a.subsystem, &a.path) == (b.ids, b.subsystem, &b.path)
-    };
+    let same =
+        |a: &Claim, b: &Claim| a.address == b.address || (a.ids, a.subsystem, &a.path) == (b.ids, b.subsystem, &b.path);
     let kept: Vec<Claim> = before.into_iter().filter(|old| !table.iter().any(|new| same(old, new))).collect();
     table.extend(kept);
     table.sort_by_key(|claim| claim.address);
