@@ -7,6 +7,7 @@ use crate::adapters::claim::{self, NotClaimable};
 use crate::facts::own::{CLAIMS, SCRIPT};
 use crate::goal::Method;
 use crate::parse::claims::{self, Claim};
+use crate::plan::texts::said;
 use crate::steps::Step;
 use crate::steps::reasons::reason;
 
@@ -19,7 +20,7 @@ pub(super) fn work(case: &Case<'_>) -> Work {
                 own_file(case, &mut work, CLAIMS, claims::write(&table), 0o644, "claims");
                 own_file(case, &mut work, SCRIPT, claim::SCRIPT.to_owned(), 0o755, "claim-script");
             }
-            Err(not) => work.manual.push(said(&not)),
+            Err(not) => work.manual.push(why_not(&not)),
         }
     }
     work
@@ -50,12 +51,12 @@ fn own_file(case: &Case<'_>, work: &mut Work, path: &str, text: String, mode: u3
     }
 }
 
-fn said(not: &NotClaimable) -> String {
+fn why_not(not: &NotClaimable) -> String {
     match not {
-        NotClaimable::Gone(address) => reason("claim-gone", &[("address", &address.to_string())]),
-        NotClaimable::Virtual(address) => reason("guard-virtual-function", &[("device", &address.to_string())]),
+        NotClaimable::Gone(address) => said("claim-gone", &[("address", &address.to_string())]),
+        NotClaimable::Virtual(address) => said("guard-virtual-function", &[("device", &address.to_string())]),
         NotClaimable::Unknown(address, why) => {
-            reason("claim-unknown", &[("address", &address.to_string()), ("why", &why.to_string())])
+            said("claim-unknown", &[("address", &address.to_string()), ("why", &why.to_string())])
         }
     }
 }

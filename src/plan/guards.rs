@@ -12,7 +12,7 @@ mod uses;
 
 use super::case::Case;
 use crate::error::{Error, Result};
-use crate::steps::reasons::reason;
+use crate::plan::texts::said;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Refusal> {
 impl Refusal {
     /// One that `--allow` lifts; its sentence is `guard-<id>`.
     fn allowable(guard: &'static str, id: &str, subject: impl ToString, values: &[(&str, &str)]) -> Refusal {
-        Refusal { guard, subject: subject.to_string(), reason: reason(&format!("guard-{id}"), values), allowable: true }
+        Refusal { guard, subject: subject.to_string(), reason: said(&format!("guard-{id}"), values), allowable: true }
     }
 
     /// One that nothing lifts; its sentence is `guard-<id>`.
@@ -84,7 +84,7 @@ impl Refusal {
         Refusal {
             guard,
             subject: subject.to_string(),
-            reason: reason(&format!("guard-{guard}"), values),
+            reason: said(&format!("guard-{guard}"), values),
             allowable: false,
         }
     }

@@ -4,7 +4,7 @@ use super::case::Case;
 use super::driver;
 use crate::facts::pci::Function;
 use crate::host::Fact;
-use crate::steps::reasons::reason;
+use crate::plan::texts::said;
 use crate::steps::{Action, Step};
 
 /// The functions that are not on their driver yet.
@@ -47,8 +47,8 @@ fn step(case: &Case<'_>, function: &Function) -> Step {
     let former = function.driver.known().cloned();
     let name = function.name();
     let why = match &former {
-        Some(former) => reason("bind", &[("device", &name), ("former", former)]),
-        None => reason("bind-free", &[("device", &name)]),
+        Some(former) => said("bind", &[("device", &name), ("former", former)]),
+        None => said("bind-free", &[("device", &name)]),
     };
     Step { action: Action::Bind { address: function.address, driver: driver::of(case.snap, function), former }, why }
 }

@@ -11,6 +11,7 @@ mod expect;
 pub mod guards;
 mod live;
 mod notes;
+mod texts;
 mod words;
 
 use crate::adapters::boot::{self, WordChange};
@@ -125,7 +126,7 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
                 plan.reboot = false;
                 plan.steps.extend(binds);
             }
-            Err(id) => plan.notes.push(crate::steps::reasons::reason(id, &[])),
+            Err(id) => plan.notes.push(texts::said(id, &[])),
         }
     }
     plan.expect = expect::all(case, &plan.words, &plan.steps, work.expect);

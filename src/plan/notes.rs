@@ -4,7 +4,7 @@ use super::Plan;
 use super::case::Case;
 use crate::facts::Evidence;
 use crate::host::Fact;
-use crate::steps::reasons::reason;
+use crate::plan::texts::said;
 
 /// All notes of the plan itself; the adapters have their own.
 pub(super) fn all(case: &Case<'_>, _plan: &Plan, adopted: Option<&[Evidence]>) -> Vec<String> {
@@ -14,14 +14,14 @@ pub(super) fn all(case: &Case<'_>, _plan: &Plan, adopted: Option<&[Evidence]>) -
             .iter()
             .map(|e| e.line.map_or_else(|| e.source.clone(), |line| format!("{}:{line}", e.source)))
             .collect();
-        notes.push(reason("adopted", &[("places", &crate::checks::device::list(places))]));
+        notes.push(said("adopted", &[("places", &crate::checks::device::list(places))]));
     }
     if case.runs() && case.snap.usage.complete.is_unknown() && !case.chosen.is_empty() {
         let why = case.snap.usage.complete.why().map(ToString::to_string).unwrap_or_default();
-        notes.push(reason("note-processes-unseen", &[("why", &why)]));
+        notes.push(said("note-processes-unseen", &[("why", &why)]));
     }
     if let Some(display) = case.chosen.iter().find(|f| f.boot_display == Fact::Known(true)) {
-        notes.push(reason("note-boot-display", &[("device", &display.name())]));
+        notes.push(said("note-boot-display", &[("device", &display.name())]));
     }
     notes
 }

@@ -9,7 +9,7 @@ mod wishes;
 use super::case::Case;
 use crate::checks::words;
 use crate::facts::kernel::InstalledKernel;
-use crate::steps::reasons::reason;
+use crate::plan::texts::said;
 use serde::Serialize;
 
 /// One word to add or to take away.
@@ -25,11 +25,11 @@ pub struct Word {
 
 impl Word {
     fn add(word: impl Into<String>, id: &str, values: &[(&str, &str)]) -> Word {
-        Word { word: word.into(), present: true, why: reason(&format!("word-{id}"), values) }
+        Word { word: word.into(), present: true, why: said(&format!("word-{id}"), values) }
     }
 
     fn remove(word: impl Into<String>, id: &str, values: &[(&str, &str)]) -> Word {
-        Word { word: word.into(), present: false, why: reason(&format!("word-{id}"), values) }
+        Word { word: word.into(), present: false, why: said(&format!("word-{id}"), values) }
     }
 }
 

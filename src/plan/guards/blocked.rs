@@ -23,7 +23,8 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     if case.chosen.is_empty() {
         return Vec::new();
     }
-    let mut refused: Vec<Refusal> = case.findings.iter().filter(|finding| blocks(case, finding)).map(said).collect();
+    let mut refused: Vec<Refusal> =
+        case.findings.iter().filter(|finding| blocks(case, finding)).map(of_finding).collect();
     for function in &case.chosen {
         let name = function.name();
         let device = [("device", name.as_str())];
@@ -46,7 +47,7 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     refused
 }
 
-fn said(finding: &Finding) -> Refusal {
+fn of_finding(finding: &Finding) -> Refusal {
     let remedy = pages::remedy(finding);
     let reason = format!("{} {remedy}", pages::message(finding));
     Refusal {
