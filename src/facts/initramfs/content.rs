@@ -24,7 +24,7 @@ pub struct Content {
     pub scripts: Vec<String>,
 }
 
-/// The computation that gives a [`Content`].
+/// The computation that gives a [`Content`]. Recordings hold its results by this name.
 pub(super) const DIGEST: Digest = Digest { name: "initramfs-1", compute };
 
 /// The largest text that is kept, in bytes; the rest of a larger one is left out.
@@ -46,6 +46,7 @@ const KEPT_DIRS: &[&str] = &[
     "etc/cmdline.d/",
     "conf/conf.d/",
     "etc/udev/rules.d/",
+    "etc/vfioneer/",
 ];
 /// Files that are kept: initramfs-tools' list and settings, dracut's command line, list of modules and parameters,
 /// mkinitcpio's settings (at run time and at build time).

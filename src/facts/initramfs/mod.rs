@@ -2,6 +2,7 @@
 //!
 //! Goes in: a host. Comes out: an [`Initramfs`]. Images are read only if needed, as a stream, and nothing is built.
 
+mod claiming;
 mod content;
 mod generator;
 mod images;
