@@ -6,6 +6,7 @@ mod explain;
 mod list;
 mod overview;
 mod plan;
+mod verify;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
@@ -67,6 +68,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Show what would change on this host for a goal, and why; nothing is changed
     Plan(plan::PlanArgs),
+    /// Is every expectation of the last transaction true now, or will it be in the next boot?
+    Verify(verify::VerifyArgs),
     /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
     Explain(explain::ExplainArgs),
     /// Record this host in a file, without what identifies it; every command reads it with --from
@@ -133,6 +136,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::List(args)) => list::run(&cli.global, args),
         Some(Verb::Check(args)) => check::run(&cli.global, args),
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
+        Some(Verb::Verify(args)) => verify::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),
         Some(Verb::Capture(args)) => capture::run(&cli.global, args),
     }

@@ -123,6 +123,8 @@ impl Needs {
         log: true,
         fingerprint: false,
     };
+    /// What `verify --next-boot` needs: entries, images, files.
+    pub const NEXT_BOOT: Needs = Needs { kernel: true, boot: true, images: true, ..Needs::LIST };
     /// What `plan` and `verify` need.
     pub const PLAN: Needs = Needs { fingerprint: true, ..Needs::ALL };
 }

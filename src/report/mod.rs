@@ -9,6 +9,7 @@ pub mod markdown;
 pub mod overview;
 pub mod plan;
 pub mod tree;
+pub mod verify;
 
 use crate::facts::pci::{Function, Pci};
 use crate::host::console;

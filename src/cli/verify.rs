@@ -1,0 +1,94 @@
+//! `vfioneer verify`: is every expectation of a transaction true now, and will it be in the next boot?
+
+use super::{Answer, Global};
+use crate::apply::state::{self, Outcome, Transaction};
+use crate::error::{Error, Result};
+use crate::facts::{self, Needs};
+use crate::host::{Fact, Host, console};
+use crate::report::verify::{self as report, Asked};
+use crate::verify::{self, Applied, State};
+use clap::Args;
+
+/// The exit code where something cannot be known.
+const NOT_KNOWN: u8 = 3;
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 all of it is true, 1 something is not, 2 usage,\n\
+    3 nothing was applied, or something cannot be known (not root).")]
+pub struct VerifyArgs {
+    /// The transaction, by its number in `vfioneer history`; without it the last one that was applied
+    id: Option<u32>,
+    /// Ask only whether what boots next will still do what was applied
+    #[arg(long)]
+    next_boot: bool,
+    /// Print only what is not true, and nothing while vfioneer itself is at work
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
+    let host = global.host()?;
+    let Some(transaction) = find(host.as_ref(), args)? else { return Ok(Answer::yes(String::new())) };
+    let label = host.label();
+    let needs = if args.next_boot { Needs::NEXT_BOOT } else { Needs::PLAN };
+    let read = || facts::collect(host.as_ref(), needs);
+    let snap = if args.quiet { read() } else { console::with_progress(&format!("reading {label}"), read) };
+    let expect = transaction.expect();
+    let outcomes = if args.next_boot {
+        verify::next_boot(&snap, &expect)
+    } else {
+        let boot_id = transaction.boot_id().filter(|_| transaction.needs_reboot());
+        verify::running(&snap, &Applied { expect: &expect, boot_id })
+    };
+    let asked = Asked { id: transaction.id, next_boot: args.next_boot };
+    let text = match global.json {
+        true => report::json(asked, &outcomes),
+        false => report::text(&global.style(), asked, &outcomes, args.quiet),
+    };
+    let code = match () {
+        () if report::any(&outcomes, State::Fails) => 1,
+        () if report::any(&outcomes, State::Unknown) => NOT_KNOWN,
+        () => 0,
+    };
+    Ok(Answer { text, code })
+}
+
+/// The transaction that is asked about; none for a hook that has nothing to ask.
+fn find(host: &dyn Host, args: &VerifyArgs) -> Result<Option<Transaction>> {
+    let all = match state::read(host) {
+        Fact::Known(all) => all,
+        Fact::Absent => Vec::new(),
+        Fact::Unknown(why) => {
+            return Err(Error::refused(format!("cannot read {}: {why}", state::TRANSACTIONS))
+                .hint("run the same command with sudo"));
+        }
+    };
+    let open = all.iter().find(|one| one.outcome().is_none()).map(|one| one.id);
+    let applied = |one: &&Transaction| one.outcome() == Some(Outcome::Applied);
+    let found = match args.id {
+        Some(id) => all.iter().find(|one| one.id == id),
+        None => all.iter().rev().find(applied),
+    };
+    if args.quiet && (open.is_some() || found.is_none()) {
+        return Ok(None);
+    }
+    if let Some(id) = open.filter(|id| args.id.is_none_or(|asked| asked == *id)) {
+        return Err(Error::refused(format!("transaction {id} is not finished: it is at work, or was interrupted"))
+            .hint("wait for it; an interrupted one is undone by the next `vfioneer apply` or `vfioneer rollback`"));
+    }
+    if let Some(one) = found.filter(|one| one.plan.is_null()) {
+        return Err(Error::refused(format!("{}/{}/plan.json cannot be read as a plan", state::TRANSACTIONS, one.id))
+            .hint("`vfioneer rollback` goes by the journal and what was kept, and needs no plan"));
+    }
+    match (found, args.id) {
+        (Some(one), _) if one.outcome() == Some(Outcome::Applied) => Ok(Some(one.clone())),
+        (Some(one), _) => Err(Error::refused(format!("transaction {} is not in effect: it was undone", one.id))
+            .hint("`vfioneer history` shows what was")),
+        (None, Some(id)) => {
+            Err(Error::usage(format!("there is no transaction {id}")).hint("`vfioneer history` shows what there is"))
+        }
+        (None, None) => Err(Error::refused("nothing was applied on this host, so there is nothing to verify")
+            .hint("`vfioneer plan DEVICE` shows what would be done, `vfioneer check` what is wrong today")),
+    }
+}
