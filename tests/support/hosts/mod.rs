@@ -25,6 +25,9 @@ pub struct HostFile {
     pub about: String,
     /// What `check` must and must not say.
     pub expect: Expect,
+    /// Goals by name, each with its plan on record: `expected/plan-<name>.txt` and `.json` (`tests/plans.rs`).
+    #[serde(default, rename = "plan")]
+    pub plans: BTreeMap<String, vfioneer::goal::Request>,
     /// Board, firmware, CPU.
     pub system: machine::System,
     /// Running and installed kernels.
