@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use vfioneer::facts::{self, Needs, Snapshot};
 use vfioneer::goal::Request;
 use vfioneer::plan::{self, Plan};
+use vfioneer::report::plan::Next;
 use vfioneer::report::{self, Style};
 use vfioneer::steps::{Action, sha256};
 
@@ -60,7 +61,7 @@ fn what_is_planned_is_on_record() {
     let mut changed = Vec::new();
     all(|name, goal, snap, plan| {
         let (short, json) = shortened(plan);
-        let text = report::plan::text(&style, snap, &short, goal, None);
+        let text = report::plan::text(&style, snap, &short, &Next::default());
         let text = anstream::adapter::strip_str(&text).to_string();
         for (file, text) in [(format!("plan-{goal}.txt"), text), (format!("plan-{goal}.json"), json)] {
             let path = hosts::dir().join(name).join("expected").join(&file);
@@ -116,7 +117,7 @@ fn the_diff_is_one_that_patch_takes() {
         }
         number += 1;
         // All that the command prints in a pipe: patch looks for the diff in it.
-        let text = report::plan::text(&Style { width: None }, snap, plan, goal, None);
+        let text = report::plan::text(&Style { width: None }, snap, plan, &Next::default());
         let text = anstream::adapter::strip_str(&text).to_string();
         let input = dir.path().join("plan.txt");
         std::fs::write(&input, text).unwrap();

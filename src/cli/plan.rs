@@ -83,7 +83,8 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
     } else {
         let arguments = format!("{}{}", global.host_options(), args.goal.typed());
         let file = args.output.as_ref().map(|path| quoted(&path.display().to_string()));
-        report::plan::text(&global.style(), &snap, &plan, &arguments, file.as_deref())
+        let next = report::plan::Next { arguments: &arguments, file: file.as_deref(), verbose: global.verbose };
+        report::plan::text(&global.style(), &snap, &plan, &next)
     };
     let code = match () {
         () if !plan.refused.is_empty() => REFUSED,

@@ -1,9 +1,10 @@
 //! What every part of the plan looks at: the host, the goal, what the checks found, and the functions that are meant.
 
+use super::adopt;
 use crate::checks::device::{is_chipset, is_endpoint, stands_aside};
 use crate::checks::{self, Finding};
-use crate::facts::Snapshot;
 use crate::facts::pci::Function;
+use crate::facts::{Evidence, Snapshot};
 use crate::goal::Goal;
 use crate::host::{Fact, Kind};
 use crate::parse::address::Address;
@@ -22,6 +23,8 @@ pub struct Case<'a> {
     pub chosen: Vec<&'a Function>,
     /// Groups of which a part is chosen, and the endpoints of each that would be in the way.
     pub in_the_way: BTreeMap<u32, Vec<&'a Function>>,
+    /// What gives all chosen functions to vfio already, at every boot, by the user's own configuration.
+    pub adopted: Option<Vec<Evidence>>,
 }
 
 impl<'a> Case<'a> {
@@ -34,7 +37,9 @@ impl<'a> Case<'a> {
             chosen.sort_by_key(|f| f.address);
             chosen.dedup_by_key(|f| f.address);
         }
-        Case { snap, goal, findings: checks::run(snap, goal), chosen, in_the_way }
+        let mut case = Case { snap, goal, findings: checks::run(snap, goal), chosen, in_the_way, adopted: None };
+        case.adopted = adopt::held(&case);
+        case
     }
 
     /// The addresses of the chosen functions.

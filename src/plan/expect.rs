@@ -3,9 +3,6 @@
 use super::case::Case;
 use super::driver;
 use super::words::Word;
-use crate::checks::words;
-use crate::facts::Snapshot;
-use crate::host::Fact;
 use crate::steps::{Action, Expectation, Step, sha256};
 use std::collections::BTreeSet;
 
@@ -51,11 +48,4 @@ fn taken(case: &Case<'_>) -> Vec<crate::parse::address::Address> {
     taken.sort();
     taken.dedup();
     taken
-}
-
-/// True if the running kernel is not what the words ask for.
-pub(super) fn words_pending(snap: &Snapshot, wanted: &[Word]) -> bool {
-    let line = words::running(snap);
-    let known = matches!(snap.kernel.cmdline, Fact::Known(_));
-    wanted.iter().any(|word| !known || line.has_word(&word.word) != word.present)
 }

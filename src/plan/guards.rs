@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 
 pub(super) use ids::exact as exact_ids;
-pub(super) use isolation::{interface, overrides, unsafe_already};
+pub(super) use isolation::{interface, overrides, pretended, unsafe_already};
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,24 +2,32 @@
 
 use super::case::Case;
 use super::driver;
+use super::words::Word;
+use crate::checks::words;
+use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::host::Fact;
 use crate::plan::texts::said;
 use crate::steps::{Action, Step};
 
 /// The functions that are not on their driver yet.
-pub(super) fn waiting<'a>(case: &Case<'a>) -> Vec<&'a Function> {
+fn waiting<'a>(case: &Case<'a>) -> Vec<&'a Function> {
     case.chosen.iter().copied().filter(|f| !f.on_vfio()).collect()
 }
 
-/// One step for each function, or why none: the id of the sentence.
-pub(super) fn hand_over(case: &Case<'_>) -> Result<Vec<Step>, &'static str> {
+/// One step for each function that waits, none if there is nothing to wait for; or why a reboot is needed: the id of the
+/// sentence.
+pub(super) fn hand_over(case: &Case<'_>, wanted: &[Word]) -> Result<Vec<Step>, &'static str> {
     let waiting = waiting(case);
-    if waiting.is_empty() {
+    let words = words_pending(case.snap, wanted);
+    if waiting.is_empty() && !words {
         return Ok(Vec::new());
     }
     if !case.runs() {
         return Err("live-not-running");
+    }
+    if words {
+        return Err("live-words");
     }
     if case.snap.iommu.running() != Fact::Known(true) {
         return Err("live-no-iommu");
@@ -45,11 +53,7 @@ pub(super) fn hand_over(case: &Case<'_>) -> Result<Vec<Step>, &'static str> {
 
 fn step(case: &Case<'_>, function: &Function) -> Step {
     let former = function.driver.known().cloned();
-    let name = function.name();
-    let why = match &former {
-        Some(former) => said("bind", &[("device", &name), ("former", former)]),
-        None => said("bind-free", &[("device", &name)]),
-    };
+    let why = said(if former.is_some() { "bind" } else { "bind-free" }, &[]);
     Step { action: Action::Bind { address: function.address, driver: driver::of(case.snap, function), former }, why }
 }
 
@@ -62,4 +66,10 @@ fn loadable(case: &Case<'_>) -> bool {
             .any(|modules| modules.known().is_some_and(|all| all.contains("vfio_pci")))
     });
     in_running || kernel.loaded.known().is_some_and(|loaded| loaded.contains("vfio_pci"))
+}
+
+/// True if the running kernel is not what the words ask for.
+fn words_pending(snap: &Snapshot, wanted: &[Word]) -> bool {
+    let line = words::running(snap);
+    wanted.iter().any(|word| snap.kernel.cmdline.known().is_none() || line.has_word(&word.word) != word.present)
 }

@@ -8,12 +8,14 @@ mod case;
 mod claiming;
 mod driver;
 mod expect;
+mod guide_lines;
 pub mod guards;
 mod live;
 mod notes;
 mod texts;
 mod words;
 
+use crate::adapters::Work;
 use crate::adapters::boot::{self, WordChange};
 use crate::facts::{Origin, Snapshot};
 use crate::goal::Goal;
@@ -23,6 +25,7 @@ use crate::steps::{Action, Expectation, Step};
 use case::Case;
 use serde::Serialize;
 
+pub use guide_lines::LeftOut;
 pub use words::Word;
 
 /// The name of the plan file's format.
@@ -55,8 +58,10 @@ pub struct Plan {
     pub refused: Vec<guards::Refusal>,
     /// What a person has to do, where vfioneer doesn't.
     pub manual: Vec<String>,
-    /// What the user should know, and why a guide's line is not in it.
+    /// What the user should know.
     pub notes: Vec<String>,
+    /// What guides have for such a goal, and this plan has not.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Plan {
@@ -88,6 +93,7 @@ pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
         refused: guards::all(&case),
         manual: Vec::new(),
         notes: Vec::new(),
+        left_out: Vec::new(),
     };
     if plan.refused.is_empty() {
         fill(&case, &mut plan);
@@ -98,14 +104,13 @@ pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
 
 fn fill(case: &Case<'_>, plan: &mut Plan) {
     plan.words = words::needed(case);
-    let adopted = adopt::held(case);
-    let claiming = if adopted.is_some() { crate::adapters::Work::default() } else { claiming::work(case) };
+    let claiming = if case.adopted.is_some() { Work::default() } else { claiming::work(case) };
     let word =
         |present: bool| plan.words.iter().filter(move |w| w.present == present).map(|w| w.word.clone()).collect();
     let change = WordChange {
         add: word(true),
         remove: word(false),
-        escape: !case.chosen.is_empty() && adopted.is_none(),
+        escape: !case.chosen.is_empty() && case.adopted.is_none(),
         images: claiming
             .commands
             .iter()
@@ -113,22 +118,20 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
     };
     let mut work = claiming;
     work.extend(boot::work(case.snap, &change));
-    plan.notes = notes::all(case, plan, adopted.as_deref());
+    plan.notes = notes::all(case);
     plan.notes.extend(work.notes);
     plan.manual = work.manual;
     plan.steps = work.files;
     plan.steps.extend(in_order(work.commands));
 
-    plan.reboot = !live::waiting(case).is_empty() || expect::words_pending(case.snap, &plan.words);
-    if !expect::words_pending(case.snap, &plan.words) {
-        match live::hand_over(case) {
-            Ok(binds) => {
-                plan.reboot = false;
-                plan.steps.extend(binds);
-            }
-            Err(id) => plan.notes.push(texts::said(id, &[])),
+    match live::hand_over(case, &plan.words) {
+        Ok(binds) => plan.steps.extend(binds),
+        Err(id) => {
+            plan.reboot = true;
+            plan.notes.push(texts::said(id, &[]));
         }
     }
+    plan.left_out = guide_lines::left_out(case, &plan.words);
     plan.expect = expect::all(case, &plan.words, &plan.steps, work.expect);
 }
 

@@ -7,6 +7,7 @@ mod vfio_ids;
 mod wishes;
 
 use super::case::Case;
+use crate::adapters::boot;
 use crate::checks::words;
 use crate::facts::kernel::InstalledKernel;
 use crate::plan::texts::said;
@@ -19,17 +20,19 @@ pub struct Word {
     pub word: String,
     /// Must it be there, or not be there?
     pub present: bool,
+    /// True if that is so already in what boots next.
+    pub done: bool,
     /// Why, in one or two sentences.
     pub why: String,
 }
 
 impl Word {
     fn add(word: impl Into<String>, id: &str, values: &[(&str, &str)]) -> Word {
-        Word { word: word.into(), present: true, why: said(&format!("word-{id}"), values) }
+        Word { word: word.into(), present: true, done: false, why: said(&format!("word-{id}"), values) }
     }
 
     fn remove(word: impl Into<String>, id: &str, values: &[(&str, &str)]) -> Word {
-        Word { word: word.into(), present: false, why: said(&format!("word-{id}"), values) }
+        Word { word: word.into(), present: false, done: false, why: said(&format!("word-{id}"), values) }
     }
 }
 
@@ -43,6 +46,9 @@ pub(super) fn needed(case: &Case<'_>) -> Vec<Word> {
         }
     }
     found.sort_by_key(|word| word.present);
+    for word in &mut found {
+        word.done = boot::is_done(&case.snap.boot, &word.word, word.present);
+    }
     found
 }
 

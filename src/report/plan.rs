@@ -13,9 +13,19 @@ pub fn json(plan: &Plan) -> String {
     format!("{document:#}\n")
 }
 
-/// The plan for a person. `arguments` are those that lead to the same plan, for the command to type next; `file` is where
-/// the plan was written.
-pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, arguments: &str, file: Option<&str>) -> String {
+/// What the report needs to name the command to type next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Next<'a> {
+    /// The arguments that lead to the same plan.
+    pub arguments: &'a str,
+    /// Where the plan was written.
+    pub file: Option<&'a str>,
+    /// Say why each line of the guides is left out.
+    pub verbose: bool,
+}
+
+/// The plan for a person.
+pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> String {
     let mut text = devices(style, snap, plan);
     if !plan.refused.is_empty() {
         text.push_str(&refused(style, plan));
@@ -35,8 +45,9 @@ pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, arguments: &str, file: 
         text.push_str(&format!("\n{}\n", style.strong("Notes")));
         text.extend(plan.notes.iter().map(|note| item(style, "- ", note)));
     }
+    text.push_str(&left_out(style, plan, next.verbose));
     text.push('\n');
-    text.push_str(&wrap(&next(snap, plan, arguments, file), 0, style.text_width()));
+    text.push_str(&wrap(&what_next(snap, plan, next), 0, style.text_width()));
     text
 }
 
@@ -72,8 +83,13 @@ fn words(style: &Style, plan: &Plan) -> String {
     }
     let mut text = format!("\n{}\n", style.strong("Kernel command line"));
     for word in &plan.words {
-        let sign = if word.present { "+" } else { "-" };
-        text.push_str(&format!("  {sign} {}\n", plain(&word.word)));
+        let (sign, state) = match (word.done, word.present) {
+            (false, true) => ("+", ""),
+            (false, false) => ("-", ""),
+            (true, true) => ("=", "  (is there)"),
+            (true, false) => ("=", "  (is gone)"),
+        };
+        text.push_str(&format!("  {sign} {}{state}\n", plain(&word.word)));
         text.push_str(&wrap(&plain(&word.why), 6, style.text_width()));
     }
     text
@@ -87,6 +103,24 @@ fn steps(style: &Style, plan: &Plan) -> String {
     for (number, step) in (1..).zip(&plan.steps) {
         text.push_str(&item(style, &format!("{number:>3}. "), &what(step)));
         text.push_str(&wrap(&plain(&step.why), 7, style.text_width()));
+    }
+    text
+}
+
+fn left_out(style: &Style, plan: &Plan, verbose: bool) -> String {
+    if plan.left_out.is_empty() || plan.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", style.strong("What guides have, and this plan has not"));
+    if !verbose {
+        let lines: Vec<&str> = plan.left_out.iter().map(|line| line.line.as_str()).collect();
+        text.push_str(&wrap(&plain(&lines.join(" · ")), 2, style.text_width()));
+        text.push_str("  (-v says why)\n");
+        return text;
+    }
+    for line in &plan.left_out {
+        text.push_str(&format!("  {}\n", plain(&line.line)));
+        text.push_str(&wrap(&plain(&line.why), 6, style.text_width()));
     }
     text
 }
@@ -174,7 +208,7 @@ fn shown(style: &Style, diff: &str) -> String {
     text
 }
 
-fn next(snap: &Snapshot, plan: &Plan, arguments: &str, file: Option<&str>) -> String {
+fn what_next(snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> String {
     let nothing = plan.is_empty();
     let reboot = if plan.reboot { "reboot, then vfioneer verify" } else { "vfioneer verify" };
     match &snap.origin {
@@ -190,7 +224,7 @@ fn next(snap: &Snapshot, plan: &Plan, arguments: &str, file: Option<&str>) -> St
     }
     let number = count(plan.steps.len(), "step", "steps");
     let after = if plan.reboot { "a reboot after them" } else { "no reboot" };
-    let apply = file.map_or_else(|| format!("vfioneer apply {arguments}"), |file| format!("vfioneer apply {file}"));
+    let apply = format!("vfioneer apply {}", next.file.unwrap_or(next.arguments));
     format!("{number}, {after}. Next: {}", apply.trim_end())
 }
 

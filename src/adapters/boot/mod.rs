@@ -106,6 +106,14 @@ fn todo(boot: &Boot, change: &WordChange) -> Todo {
     }
 }
 
+/// True if every entry that boots, and what entries are made from, has the word, or has it no more.
+pub fn is_done(boot: &Boot, word: &str, present: bool) -> bool {
+    let one = vec![word.to_owned()];
+    let (add, remove) = if present { (one, Vec::new()) } else { (Vec::new(), one) };
+    let todo = todo(boot, &WordChange { add, remove, ..WordChange::default() });
+    todo.is_empty()
+}
+
 /// True if a word is among others as the kernel compares them: `-` and `_` in its name are equal, quotes don't count.
 fn has_word(words: &[String], word: &str) -> bool {
     Cmdline::parse(&words.join(" ")).has_word(word)

@@ -1,8 +1,10 @@
 //! What no plan can change: firmware, hardware, the kernel, and functions that cannot be given away at all.
 
 use super::{Case, Refusal};
+use crate::adapters::claim::{self, NotClaimable};
 use crate::checks::device::is_endpoint;
 use crate::checks::{Finding, Severity, Subject, pages};
+use crate::facts::pci::Function;
 use crate::host::Fact;
 
 /// Findings that stand in the way for good, with the variants that do; an empty list: all of them.
@@ -35,11 +37,15 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
             () if function.dead == Fact::Known(true) => {
                 refused.push(Refusal::firm("dead", function.address, &device));
             }
-            () if function.physical.known().is_some() => {
+            // One that is on vfio already was put there by whatever creates it.
+            () if function.physical.known().is_some() && !function.on_vfio() => {
                 refused.push(Refusal::firm("virtual-function", function.address, &device));
             }
             () => {}
         }
+    }
+    if refused.is_empty() && case.adopted.is_none() {
+        refused.extend(unidentified(case));
     }
     if case.runs() && refused.is_empty() {
         refused.extend(iommu_unseen(case));
@@ -73,6 +79,17 @@ fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
         Subject::Vm(_) => false,
     };
     finding.severity == Severity::Error && about_chosen && (variants.is_empty() || variants.contains(&finding.variant))
+}
+
+/// Functions that cannot be told from others for want of root: no claim could be written for them.
+fn unidentified(case: &Case<'_>) -> Vec<Refusal> {
+    let refusal = |function: &&Function| match claim::claims(&case.snap.pci, &[function.address]) {
+        Err(NotClaimable::Unknown(address, why)) => {
+            Some(Refusal::firm("unidentified", address, &[("device", &function.name()), ("why", &why.to_string())]))
+        }
+        _ => None,
+    };
+    case.chosen.iter().filter_map(refusal).collect()
 }
 
 /// Whether an IOMMU runs could not be seen: then no plan is worth anything.

@@ -4,6 +4,7 @@ use super::{Case, Refusal};
 use crate::checks::device::{list, named};
 use crate::facts::isolation::Topology;
 use crate::facts::usage::UseKind;
+use std::collections::BTreeSet;
 
 /// Uses for which the host cannot do without a function.
 const VITAL: &[UseKind] =
@@ -16,9 +17,8 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     }
     let topology = Topology::new(&case.snap.pci);
     let refusal = |(group, others): (&u32, &Vec<&crate::facts::pci::Function>)| {
-        let vital: Vec<String> = others
-            .iter()
-            .flat_map(|f| case.snap.usage.of(&f.address))
+        let uses = others.iter().flat_map(|f| case.snap.usage.of(&f.address));
+        let vital: BTreeSet<String> = uses
             .filter(|found| VITAL.contains(&found.kind))
             .map(|found| format!("{} ({})", found.address, found.by))
             .collect();

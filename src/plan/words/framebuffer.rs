@@ -10,10 +10,11 @@ use crate::facts::pci::Function;
 use crate::host::Fact;
 
 pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
-    let Some(display) = case.chosen.iter().find(|f| f.boot_display == Fact::Known(true)) else { return Vec::new() };
+    let shows = |f: &&&Function| f.boot_display == Fact::Known(true) || held(case, f).is_some();
+    let Some(display) = case.chosen.iter().find(shows) else { return Vec::new() };
     let old = |kernel: &&InstalledKernel| numbers(&kernel.release).is_some_and(|numbers| numbers < (6, 0));
     let mut found: Vec<Word> = kernels(case).iter().filter(old).filter_map(|k| before_6_0(case, k)).collect();
-    if found.is_empty() && held(case, display) {
+    if found.is_empty() && held(case, display) == Some("not-vga") {
         found.push(Word::add("initcall_blacklist=sysfb_init", "framebuffer-held", &[("device", &display.name())]));
     }
     found
@@ -35,11 +36,10 @@ fn before_6_0(case: &Case<'_>, kernel: &InstalledKernel) -> Option<Word> {
     }
 }
 
-/// The framebuffer has been seen in a BAR from which vfio-pci does not evict it.
-fn held(case: &Case<'_>, display: &Function) -> bool {
-    case.findings.iter().any(|finding| {
-        finding.id == "boot-framebuffer-holds-bar"
-            && finding.subject == Subject::Function(display.address)
-            && finding.variant == "not-vga"
-    })
+/// The framebuffer has been seen in a BAR of the function; the finding's variant says why vfio-pci does not evict it.
+fn held(case: &Case<'_>, function: &Function) -> Option<&'static str> {
+    let subject = Subject::Function(function.address);
+    let about =
+        |finding: &&crate::checks::Finding| finding.id == "boot-framebuffer-holds-bar" && finding.subject == subject;
+    case.findings.iter().find(about).map(|finding| finding.variant)
 }
