@@ -3,36 +3,10 @@
 use super::cmdline_words::is_about_passthrough;
 use super::{Check, Ctx, Finding, Severity, words};
 use crate::facts::Evidence;
-use crate::facts::boot::{Chain, Place, Reach, booting_entries, configured_words};
+use crate::facts::boot::{Chain, Place, Reach, booting_entries, configured_words, refresh_command};
 use crate::parse::cmdline::Cmdline;
-use serde::Deserialize;
-use std::sync::LazyLock;
 
 pub(super) const CHECK: Check = Check { ids: &["cmdline-not-in-effect"], run };
-
-#[derive(Deserialize)]
-struct Row {
-    chain: String,
-    command: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the table"))]
-    source: String,
-}
-
-#[derive(Deserialize)]
-struct Table {
-    chain: Vec<Row>,
-}
-
-static CHAINS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    let table = toml::from_str::<Table>(include_str!("../../data/boot_chains.toml"));
-    table.map(|table| table.chain).unwrap_or_default()
-});
-
-/// What makes the loader's files from the sources again; empty if nothing has to be run.
-fn command(chain: Chain, missing: &str) -> String {
-    let row = CHAINS.iter().find(|row| row.chain == chain.id());
-    row.map_or_else(String::new, |row| row.command.replace("{words}", missing))
-}
 
 /// Words of one place that came equally far.
 struct Group<'a> {
@@ -81,7 +55,7 @@ fn finding(ctx: &Ctx<'_>, group: &Group<'_>) -> Option<Finding> {
     let missing = group.words.join(" ");
     let mut finding = Finding::new("cmdline-not-in-effect", severity, words::subject(&written))
         .variant(variant)
-        .value("command", command(chain, &missing))
+        .value("command", refresh_command(chain, &missing))
         .value("words", missing)
         .value("file", &group.place.file.path)
         .value("chain", chain.id())
@@ -160,11 +134,5 @@ mod tests {
         assert_eq!(found(&snap)[0].0, " intel_iommu=on");
         snap.kernel.cmdline = crate::host::Fact::default();
         assert!(found(&snap).is_empty());
-    }
-
-    #[test]
-    fn the_table_is_sorted_and_sourced() {
-        assert!(CHAINS.windows(2).all(|pair| pair[0].chain < pair[1].chain));
-        assert!(CHAINS.len() > 10 && CHAINS.iter().all(|row| row.source.starts_with("https://")));
     }
 }

@@ -25,7 +25,7 @@ pub fn with(text: &str, range: Range<usize>, words: &[String]) -> String {
         (Some(last), _) => (last.range.end, format!(" {added}")),
         // Nothing but a bare `--` and what follows.
         (None, Some(_)) => (inside.len() - inside.trim_start().len(), format!("{added} ")),
-        (None, None) => (0, added),
+        (None, None) => (inside.len(), added),
     };
     let mut edited = text.to_owned();
     edited.insert_str((range.start + at).min(text.len()), &piece);

@@ -1,10 +1,106 @@
-//! GRUB with BLS entries and grubby.
+//! GRUB with BLS entries: EL 8 and later, Fedora.
+//!
+//! The words stand in the entries themselves, or in grubenv's `kernelopts` where the entries say so (EL 8). All of these are text, so
+//! they are written like any other file: whole, synced, renamed into place, with the old bytes kept. `grubby` is not run,
+//! because it does less: it puts files in place unsynced (`sed -i`), replaces the first `console=` where a second one is meant, and in its
+//! first releases takes `iommu=pt` for a new value of `intel_iommu=` (rhboot/grubby `grubby-bls`, `update_args`). What it edits besides is
+//! edited here, too: `GRUB_CMDLINE_LINUX`, which a later `grub2-mkconfig` starts from, and `/etc/kernel/cmdline`, which new kernels copy
+//! (Fedora `20-grub.install`). grub2-mkconfig is never run: on some of these systems it writes all entries anew, on others over the file that
+//! leads from the ESP to the real configuration.
+//!
+//! Entries of rescue kernels stay as they are: something that boots has to be left alone.
 
 use super::super::Work;
-use super::{WordChange, instructions};
+use super::edits::{Edits, words_file};
+use super::{Todo, WordChange, todo};
 use crate::facts::Snapshot;
+use crate::facts::boot::{Boot, Chain, Entry, Place, normal_entries};
+use crate::parse::shell_vars::parse;
+use crate::parse::{grubenv, shell_edit};
+use crate::steps::reasons::reason;
 
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
-    instructions::work(snap, change)
+    let boot = &snap.boot;
+    let mut work = Work::default();
+    if change.escape {
+        work.notes.push(reason("escape-typed-grub", &[]));
+    }
+    let todo = todo(boot, change);
+    if todo.is_empty() {
+        return work;
+    }
+    let entries: Vec<Entry<'_>> = normal_entries(boot).into_iter().filter(|entry| is_bls(entry)).collect();
+    if entries.is_empty() {
+        work.manual.push(reason("bls-unread", &[]));
+        return work;
+    }
+    let mut edits = Edits::default();
+    sources(boot, &todo, &mut edits);
+    let in_block = environment(boot, &entries, &todo, &mut edits);
+    for entry in &entries {
+        let served = in_block && entry.places.iter().any(|place| refers_to_block(place));
+        let lacks = |word: &&String| !served && !entry.has(word);
+        let missing: Vec<String> = todo.add.iter().filter(lacks).cloned().collect();
+        for (number, place) in entry.places.iter().rev().enumerate() {
+            edits.words(place, if number == 0 { &missing } else { &[] }, &todo.remove);
+        }
+    }
+    let words = [&todo.add[..], &todo.remove[..]].concat().join(" ");
+    work.files = edits.steps(|path| {
+        let id = if path.contains("/loader/entries/") { "bls-entry" } else { "bls-source" };
+        reason(id, &[("words", &words)])
+    });
+    work
+}
+
+fn is_bls(entry: &Entry<'_>) -> bool {
+    entry.places.iter().all(|place| place.key == "options" && place.chain != Chain::Ostree)
+}
+
+/// What later kernels' entries are made from.
+fn sources(boot: &Boot, todo: &Todo, edits: &mut Edits) {
+    let place = |wanted: &dyn Fn(&Place) -> bool| boot.places.iter().rev().find(|place| wanted(place));
+    if let Some(place) = place(&|place| place.file.path == "/etc/kernel/cmdline") {
+        edits.text(&place.file, |text| words_file(text, false, &todo.add, &todo.remove));
+    }
+    if let Some(last) = place(&|p| p.file.path == "/etc/default/grub" && p.key == "GRUB_CMDLINE_LINUX") {
+        edits.text(&last.file, |text| in_variable(text, &last.key, last.line, todo));
+    }
+}
+
+/// Edits the words of the assignment at a line.
+fn in_variable(text: &str, name: &str, line: u32, todo: &Todo) -> String {
+    let is = |a: &crate::parse::shell_vars::Assignment| a.name == name && a.line == line;
+    let mut edited = text.to_owned();
+    if let Some(assignment) = parse(&edited).assignments.iter().find(|a| is(a)) {
+        edited = shell_edit::without(&edited, assignment, &todo.remove).unwrap_or(edited);
+    }
+    if let Some(assignment) = parse(&edited).assignments.iter().find(|a| is(a)) {
+        let known = [assignment.own_text()];
+        let missing: Vec<String> = todo.add.iter().filter(|word| !super::has_word(&known, word)).cloned().collect();
+        if !missing.is_empty() {
+            edited = shell_edit::with(&edited, assignment, &missing).unwrap_or(edited);
+        }
+    }
+    edited
+}
+
+/// True for an entry that takes its words from GRUB's environment block.
+fn refers_to_block(place: &Place) -> bool {
+    let text = place.file.text.get(place.range.clone()).unwrap_or_default();
+    text.contains("$kernelopts") || text.contains("${kernelopts}")
+}
+
+/// Edits the environment block where entries take their words from it. False if none does, or the block has no room.
+fn environment(boot: &Boot, entries: &[Entry<'_>], todo: &Todo, edits: &mut Edits) -> bool {
+    let block = boot.places.iter().find(|place| place.key == "kernelopts" && place.effective);
+    let refer = entries.iter().flat_map(|entry| &entry.places).any(|place| refers_to_block(place));
+    let Some(place) = block.filter(|_| refer) else { return false };
+    let add: Vec<String> = todo.add.iter().filter(|word| !super::has_word(&place.words, word)).cloned().collect();
+    let after = grubenv::edit(&place.file.text, "kernelopts", &add, &todo.remove);
+    if let Some(after) = &after {
+        edits.text(&place.file, |_| after.clone());
+    }
+    after.is_some()
 }

@@ -3,6 +3,7 @@
 //! Goes in: a snapshot and a [`WordChange`]. Comes out: [`Work`]. The chain that really boots is chosen by evidence; where two are
 //! possible, none is.
 
+mod edits;
 mod grub;
 mod grubby;
 mod instructions;
@@ -121,3 +122,6 @@ fn has_word(words: &[String], word: &str) -> bool {
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,108 @@
-//! proxmox-boot-tool, with systemd-boot or GRUB on the ESPs that it manages.
+//! proxmox-boot-tool: words from the first line of `/etc/kernel/cmdline` (systemd-boot) and from GRUB's files, copied with
+//! kernels and images onto boot partitions that are mounted only meanwhile.
+//!
+//! The tool copies in place (Proxmox `zz-proxmox-boot`: `cp`, `cat >`, `sed -i` on loader.conf), so a power cut there could leave
+//! half an image behind the default entry. The script in `files/refresh-esps.sh` runs it behind an entry of its own, on every
+//! partition, for a host with a mirror may start from any. What is left: where GRUB starts the partition, `grub-mkconfig` fills grub.cfg in
+//! place, and between its being emptied and written on the disk (one file of some KiB) nothing else can be in front.
 
 use super::super::Work;
-use super::{WordChange, instructions};
-use crate::facts::Snapshot;
+use super::edits::{Edits, words_file};
+use super::{WordChange, grub, has_word};
+use crate::facts::boot::{Boot, Chain};
+use crate::facts::{Snapshot, TextFile};
+use crate::parse::cmdline::Cmdline;
+use crate::steps::reasons::reason;
+use crate::steps::{Action, Step};
+use std::sync::Arc;
+
+const CMDLINE: &str = "/etc/kernel/cmdline";
+const REFRESH: &str = include_str!("files/refresh-esps.sh");
 
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
-    instructions::work(snap, change)
+    let boot = &snap.boot;
+    let by_grub = boot.chain() == Some(Chain::ProxmoxGrub);
+    let mut work = Work::default();
+    let line = match file(boot) {
+        Some(file) => cmdline_file(file, change),
+        None if by_grub => Ok(Vec::new()),
+        None => from_running(snap, change),
+    };
+    let line = match line {
+        Ok(steps) => steps,
+        // GRUB does not read it.
+        Err(_) if by_grub => Vec::new(),
+        Err(manual) => {
+            work.manual.push(manual);
+            return work;
+        }
+    };
+    let grub = if boot.grub.files.is_empty() { Work::default() } else { grub::sources(snap, change) };
+    let needed = if by_grub { !grub.is_empty() } else { !line.is_empty() };
+    if change.escape && !by_grub {
+        work.notes.push(reason("escape-typed-systemd-boot", &[]));
+    }
+    if !needed && !change.images {
+        return work;
+    }
+    if needed {
+        // The other loader's words, too: which of them starts a partition can change with Secure Boot.
+        work.files.extend(line);
+        work.extend(grub);
+    }
+    if work.manual.is_empty() {
+        work.commands.push(refresh(&change.add));
+    } else {
+        work.manual.push(reason("then-run", &[("command", "proxmox-boot-tool refresh")]));
+        work.files.clear();
+    }
+    work
+}
+
+/// Brings the partitions up to date, and again where that is undone.
+fn refresh(words: &[String]) -> Step {
+    let script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", REFRESH, "vfioneer-esps"];
+    let undo: Vec<String> = script.map(str::to_owned).to_vec();
+    let argv = [&undo[..], words].concat();
+    Step { action: Action::Run { argv, undo, touches: Vec::new(), fence: None }, why: reason("pve-refresh", &[]) }
+}
+
+fn file(boot: &Boot) -> Option<&Arc<TextFile>> {
+    boot.places.iter().map(|place| &place.file).find(|file| file.path == CMDLINE)
+}
+
+/// Edits the first line; says what is wrong if that line cannot boot: proxmox-boot-tool refuses it, too.
+fn cmdline_file(file: &Arc<TextFile>, change: &WordChange) -> Result<Vec<Step>, String> {
+    let first = file.text.lines().next().unwrap_or_default();
+    if !Cmdline::parse(first).has("root") {
+        return Err(reason("pve-no-root", &[]));
+    }
+    let mut edits = Edits::default();
+    edits.text(file, |text| words_file(text, true, &change.add, &change.remove));
+    Ok(edits.steps(|_| why(change)))
+}
+
+/// Without the file, the tool freezes the running command line (`zz-proxmox-boot`): the same, with the words.
+fn from_running(snap: &Snapshot, change: &WordChange) -> Result<Vec<Step>, String> {
+    let running = snap.kernel.cmdline.known().map(|file| file.text.as_str()).unwrap_or_default();
+    let line = Cmdline::parse(running);
+    if change.add.iter().all(|word| line.has_word(word)) && !change.remove.iter().any(|word| line.has_word(word)) {
+        return Ok(Vec::new());
+    }
+    if !line.has("root") {
+        return Err(reason("pve-no-cmdline", &[]));
+    }
+    let kept = line.words.iter().filter(|word| !word.is("initrd") && !word.is("BOOT_IMAGE"));
+    let mut words: Vec<String> = kept.map(|word| word.text.to_owned()).collect();
+    words.retain(|word| !has_word(&change.remove, word));
+    let missing = change.add.iter().filter(|word| !line.has_word(word));
+    words.extend(missing.cloned());
+    let text = format!("{}\n", words.join(" "));
+    Ok(vec![Step::write(CMDLINE, None, text, 0o644, reason("pve-cmdline-made", &[]))])
+}
+
+fn why(change: &WordChange) -> String {
+    let words = [&change.add[..], &change.remove[..]].concat().join(" ");
+    reason("pve-cmdline", &[("words", &words)])
 }

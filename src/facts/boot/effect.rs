@@ -148,8 +148,28 @@ pub fn normal_entries(boot: &Boot) -> Vec<Entry<'_>> {
             None => entries.push(Entry { places: vec![place] }),
         }
     }
-    entries.retain(|entry| !APART.iter().any(|word| entry.has(word)));
+    entries.retain(|entry| !APART.iter().any(|word| entry.has(word)) && !is_rescue(entry));
+    if boot.chain() == Some(Chain::Ostree) {
+        newest_deployment(&mut entries);
+    }
     entries
+}
+
+/// Fedora's and EL's rescue kernel calls itself `0-rescue-MACHINE` (dracut `51-dracut-rescue.install`).
+fn is_rescue(entry: &Entry<'_>) -> bool {
+    entry.release().is_some_and(|release| release.starts_with("0-rescue"))
+}
+
+/// ostree numbers its entries `ostree-N.conf`, N being the highest for the deployment that boots next; the others are
+/// there to go back to, each with the words that it had (ostree `ostree-sysroot-deploy.c`).
+fn newest_deployment(entries: &mut Vec<Entry<'_>>) {
+    let number = |entry: &Entry<'_>| {
+        let name = entry.places.first()?.file.path.rsplit('/').next()?.strip_suffix(".conf")?;
+        name.strip_prefix("ostree-")?.split('-').next()?.parse::<u32>().ok()
+    };
+    if let Some(newest) = entries.iter().filter_map(number).max() {
+        entries.retain(|entry| number(entry) == Some(newest));
+    }
 }
 
 /// The releases for which there are effective entries that lack a word: after a change, every one should have it.

@@ -39,8 +39,9 @@ pub(super) fn collect(host: &dyn Host, found: &mut Found) {
 }
 
 fn entries(host: &dyn Host, found: &mut Found, loader: &str) {
-    if found.signs.systemd_boot.is_none() {
-        found.signs.systemd_boot = found.there(host, &format!("{loader}/loader.conf"));
+    if let Some(file) = found.text(host, &format!("{loader}/loader.conf")) {
+        found.signs.systemd_boot.get_or_insert_with(|| Evidence::new(file.path.clone(), "present"));
+        found.loader_configs.push(file);
     }
     let dir = format!("{loader}/entries");
     for name in found.list(host, &dir) {

@@ -58,6 +58,7 @@ pub(super) struct Found {
     pub signs: Signs,
     pub grub: Generator,
     pub grub_configs: Vec<GrubConfig>,
+    pub loader_configs: Vec<Arc<TextFile>>,
     pub saved_entry: Option<Evidence>,
     pub unread: Vec<(String, Why)>,
     /// Kernel package names and the release of each (Arch: `linux` → `6.12.1-arch1-1`).

@@ -9,10 +9,12 @@ mod entries;
 mod firmware;
 mod found;
 mod grub;
+mod rows;
 mod sources;
 
 pub use effect::{Configured, Entry, Reach, booting_entries, configured_words, normal_entries, releases_without};
 pub use grub::Generator;
+pub use rows::{refresh_command, words_by_hand};
 
 pub(super) use found::packages;
 
@@ -176,6 +178,8 @@ pub struct Boot {
     pub grub: Generator,
     /// Every grub.cfg.
     pub grub_configs: Vec<GrubConfig>,
+    /// Every loader.conf of systemd-boot.
+    pub loader_configs: Vec<Arc<TextFile>>,
     /// What could not be read and would have helped, an ESP that is not mounted included.
     pub unread: Vec<(String, crate::host::Why)>,
 }
@@ -225,6 +229,7 @@ pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
         saved_entry: found.saved_entry,
         grub: found.grub,
         grub_configs: found.grub_configs,
+        loader_configs: found.loader_configs,
         unread: found.unread,
     }
 }
