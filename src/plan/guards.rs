@@ -89,3 +89,6 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

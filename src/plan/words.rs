@@ -78,3 +78,6 @@ fn option(kernel: &InstalledKernel, name: &str) -> Option<bool> {
 fn releases(kernels: &[&InstalledKernel]) -> String {
     crate::checks::device::list(kernels.iter().map(|kernel| kernel.release.as_str()))
 }
+
+#[cfg(test)]
+mod tests;
