@@ -416,8 +416,18 @@ fn a_thousand_functions_take_no_time() {
 #[test]
 fn shellcheck_has_nothing_to_say() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let scripts = ["src/adapters/claim/claim.sh", "tests/support/claim/kernel.sh", "tests/support/claim/modprobe.sh"];
-    let output = Command::new("shellcheck").arg("--shell=sh").args(scripts).current_dir(own).output();
-    let output = output.unwrap_or_else(|e| panic!("shellcheck: {e} (make setup installs it)"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let files = "src/adapters/initramfs/files";
+    let mut scripts: Vec<String> =
+        ["src/adapters/claim/claim.sh", "tests/support/claim/kernel.sh"].map(str::to_owned).into();
+    scripts.push("tests/support/claim/modprobe.sh".to_owned());
+    for name in fs::read_dir(own.join(files)).unwrap() {
+        scripts.push(format!("{files}/{}", name.unwrap().file_name().into_string().unwrap()));
+    }
+    for script in &scripts {
+        let bash = fs::read_to_string(own.join(script)).unwrap().starts_with("#!/bin/bash");
+        let shell = if bash { "--shell=bash" } else { "--shell=sh" };
+        let output = Command::new("shellcheck").args([shell, script]).current_dir(own).output();
+        let output = output.unwrap_or_else(|e| panic!("shellcheck: {e} (make setup installs it)"));
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }

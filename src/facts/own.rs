@@ -22,6 +22,7 @@ pub const FILES: &[&str] = &[
     "/etc/initramfs-tools/hooks/vfioneer",
     "/etc/initramfs-tools/scripts/init-top/00-vfioneer",
     "/etc/initramfs/post-update.d/zzz-vfioneer",
+    "/usr/share/initramfs-tools/modules.d/vfioneer",
     "/usr/lib/dracut/modules.d/90vfioneer/module-setup.sh",
     "/usr/lib/dracut/modules.d/90vfioneer/vfioneer-claim.sh",
     "/etc/dracut.conf.d/90-vfioneer.conf",

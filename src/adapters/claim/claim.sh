@@ -121,7 +121,8 @@ load() {
     [ -d "$drivers/$driver" ] || case " $missing " in
     *" $driver "*) false ;;
     *)
-        "$modprobe" "$driver" >/dev/null 2>&1
+        # Not by an install command: on some hosts that is what runs this script.
+        "$modprobe" -i "$driver" >/dev/null 2>&1
         [ -d "$drivers/$driver" ] || {
             missing="$missing $driver"
             false

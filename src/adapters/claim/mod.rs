@@ -4,15 +4,54 @@
 //! them in the initramfs. Which function that will be there is decided by the script alone ([`SCRIPT`]); this module
 //! writes down the same identity in the same words.
 
-use crate::facts::pci::{Function, Pci};
+use crate::facts::pci::{Function, Pci, is_vfio_driver};
+use crate::goal::Method;
 use crate::host::{Fact, Why};
 use crate::parse::address::Address;
 use crate::parse::claims::{Claim, SlotPath};
+use crate::parse::modprobe::module_name;
+use std::collections::BTreeSet;
 
 /// The script: the same bytes on every host.
 pub const SCRIPT: &str = include_str!("claim.sh");
 
-/// Why a function cannot be claimed by identity.
+/// What is to be claimed at boot, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// By vfioneer's script.
+    Identity(Vec<Claim>),
+    /// By vfio-pci's option.
+    Ids(Ids),
+}
+
+/// The method of the guides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// `10de:2684`, or `10de:2684:1043:889a` with subsystem ids.
+    pub ids: Vec<String>,
+    /// Modules that would take the functions otherwise ([`natives`]).
+    pub natives: Vec<String>,
+}
+
+impl Wanted {
+    /// How.
+    pub fn method(&self) -> Method {
+        match self {
+            Wanted::Identity(_) => Method::Identity,
+            Wanted::Ids(_) => Method::Ids,
+        }
+    }
+
+    /// The drivers that take the functions, as the kernel names them; sorted.
+    pub fn drivers(&self) -> BTreeSet<&str> {
+        match self {
+            Wanted::Identity(claims) => claims.iter().map(|claim| claim.driver.as_str()).collect(),
+            Wanted::Ids(_) => BTreeSet::from(["vfio-pci"]),
+        }
+    }
+}
+
+/// Why a function cannot be claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotClaimable {
     /// There is no function at this address.
@@ -28,10 +67,18 @@ pub enum NotClaimable {
 /// A serial number is recorded only if it tells the function from all others of the same ids, subsystem ids and
 /// function number: boards exist whose serial numbers are all zeros or all the same.
 pub fn claims(pci: &Pci, devices: &[Address]) -> Result<Vec<Claim>, NotClaimable> {
-    let mut devices = devices.to_vec();
-    devices.sort();
-    devices.dedup();
-    devices.iter().map(|address| claim(pci, address)).collect()
+    let devices: BTreeSet<&Address> = devices.iter().collect();
+    devices.into_iter().map(|address| claim(pci, address)).collect()
+}
+
+/// Modules that take a function if nothing else does, names with `_`: those that match it, and the one that has it.
+pub fn natives(function: &Function) -> Vec<String> {
+    let mut names: Vec<String> = function.candidates.known().cloned().unwrap_or_default();
+    names.extend(function.driver.known().map(|driver| module_name(driver)));
+    names.retain(|name| !is_vfio_driver(name));
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn claim(pci: &Pci, address: &Address) -> Result<Claim, NotClaimable> {
