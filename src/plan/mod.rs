@@ -18,7 +18,7 @@ mod words;
 use crate::adapters::Work;
 use crate::adapters::boot::{self, WordChange};
 use crate::facts::{Origin, Snapshot};
-use crate::goal::Goal;
+use crate::goal::{Goal, Method};
 use crate::host::Kind;
 use crate::parse::address::Address;
 use crate::steps::{Action, Expectation, Step};
@@ -111,6 +111,7 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
         add: word(true),
         remove: word(false),
         escape: !case.chosen.is_empty() && case.adopted.is_none(),
+        ids: case.goal.method == Method::Ids,
         images: claiming
             .commands
             .iter()

@@ -36,6 +36,12 @@ impl Edits {
         }
     }
 
+    /// What became of a file.
+    pub(super) fn now<'a>(&'a self, file: &'a TextFile) -> &'a str {
+        let edited = self.files.iter().find(|(known, _)| known.path == file.path);
+        edited.map_or(file.text.as_str(), |(_, after)| after)
+    }
+
     /// Each text that changes, before and after.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         let changed = self.files.iter().filter(|(file, after)| *after != file.text);

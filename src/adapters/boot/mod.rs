@@ -14,6 +14,8 @@ mod ostree;
 mod proxmox;
 mod uki;
 
+pub use kernel_install::{ImageCopy, copies};
+
 use super::Work;
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Chain, normal_entries};
@@ -30,6 +32,8 @@ pub struct WordChange {
     pub remove: Vec<String>,
     /// Make, keep, or leave alone an entry "without passthrough" (`vfioneer=off`), where the chain has a way to.
     pub escape: bool,
+    /// Does vfio-pci take functions by their ids? Then that entry keeps the module out.
+    pub ids: bool,
     /// Is the initramfs of every kernel rebuilt, too? A chain that copies images or packs them into one file has to follow.
     pub images: bool,
 }

@@ -132,6 +132,18 @@ impl<'a> Entry<'a> {
 /// (`/etc/grub.d/10_linux`), and vfioneer's own entry without passthrough has the last.
 const APART: &[&str] = &["single", "recovery", "rescue", "emergency", "vfioneer=off"];
 
+/// True if an entry with these words boots this host as it is used every day: no recovery, not without passthrough, and not another
+/// system on the same disks (GRUB's os-prober, entries on a shared ESP), which has another `root=`.
+pub fn is_normal<'a>(words: impl IntoIterator<Item = &'a str>, root: Option<&str>) -> bool {
+    let text = words.into_iter().collect::<Vec<_>>().join(" ");
+    let line = Cmdline::parse(&text);
+    let ours = match (line.value("root"), root) {
+        (Some(value), Some(root)) => value == root || value.contains('$'),
+        _ => true,
+    };
+    ours && !APART.iter().any(|word| line.has_word(word))
+}
+
 /// The entries that boot a host as it is used every day, on the chain that boots.
 pub fn normal_entries(boot: &Boot) -> Vec<Entry<'_>> {
     let mut entries: Vec<Entry<'_>> = Vec::new();
@@ -148,7 +160,9 @@ pub fn normal_entries(boot: &Boot) -> Vec<Entry<'_>> {
             None => entries.push(Entry { places: vec![place] }),
         }
     }
-    entries.retain(|entry| !APART.iter().any(|word| entry.has(word)) && !is_rescue(entry));
+    // Where the running kernel got its root under another name, it tells nothing.
+    let root = boot.root.as_deref().filter(|root| entries.iter().any(|entry| is_normal(entry.words(), Some(root))));
+    entries.retain(|entry| is_normal(entry.words(), root) && !is_rescue(entry));
     if boot.chain() == Some(Chain::Ostree) {
         newest_deployment(&mut entries);
     }

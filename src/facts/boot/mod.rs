@@ -12,7 +12,9 @@ mod grub;
 mod rows;
 mod sources;
 
-pub use effect::{Configured, Entry, Reach, booting_entries, configured_words, normal_entries, releases_without};
+pub use effect::{
+    Configured, Entry, Reach, booting_entries, configured_words, is_normal, normal_entries, releases_without,
+};
 pub use grub::Generator;
 pub use rows::{refresh_command, words_by_hand};
 
@@ -21,6 +23,7 @@ pub(super) use found::packages;
 use super::kernel::Kernel;
 use super::{Evidence, TextFile};
 use crate::host::{Fact, Host, Kind};
+use crate::parse::cmdline::Cmdline;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -168,6 +171,8 @@ pub struct Boot {
     pub places: Vec<Place>,
     /// The loader as UEFI names it: `BootCurrent`'s description and path.
     pub efi_entry: Fact<String>,
+    /// `root=` of the running kernel.
+    pub root: Option<String>,
     /// `LoaderInfo`, e.g. `systemd-boot 255.4`.
     pub loader_info: Fact<String>,
     /// `LoaderEntrySelected`: the entry that booted, e.g. `arch.conf`.
@@ -224,6 +229,7 @@ pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
         candidates,
         places,
         efi_entry: firmware.entry.map(|entry| format!("{} {}", entry.description, entry.path).trim().to_owned()),
+        root: cmdline.and_then(|text| Cmdline::parse(text).value("root").map(str::to_owned)),
         loader_info: firmware.loader,
         entry_selected: firmware.selected,
         saved_entry: found.saved_entry,
