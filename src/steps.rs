@@ -178,6 +178,14 @@ pub enum Expectation {
 }
 
 impl Step {
+    /// The file that it writes or removes.
+    pub fn path(&self) -> Option<&str> {
+        match &self.action {
+            Action::WriteFile { path, .. } | Action::RemoveFile { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// A step that writes a file whose present text is known (`None`: it is not there).
     pub fn write(path: &str, before: Option<&str>, after: impl Into<String>, mode: u32, why: String) -> Step {
         let before_sha256 = before.map(|text| sha256(text.as_bytes()));

@@ -17,13 +17,13 @@ const TRUE: &str = r#"[
     {"kind":"iommu-on"},
     {"kind":"driver","address":"0000:01:00.0","id":"10de:2484","driver":"vfio-pci"},
     {"kind":"entries","word":"quiet","present":true},
-    {"kind":"images","method":"identity","modules":["vfio_pci"],"files":[]}]"#;
+    {"kind":"images","method":"ids","modules":["vfio_pci"],"files":[]}]"#;
 
 /// Not true: another driver, a word that no entry has, a script that no image has.
 const FALSE: &str = r#"[
     {"kind":"driver","address":"0000:04:00.0","id":"10de:2484","driver":"vfio-pci"},
     {"kind":"entries","word":"intel_iommu=on","present":true},
-    {"kind":"images","method":"identity","modules":[],"files":[["scripts/init-top/00-vfioneer","00"]]}]"#;
+    {"kind":"images","method":"identity","modules":[],"files":[["etc/vfioneer/claim.sh","00"]]}]"#;
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path.trim_start_matches('/'));
@@ -131,4 +131,37 @@ fn records_that_make_no_sense() {
         let said = verify(dir.path(), &[]);
         assert_eq!(said.code, code, "{journal}: {}{}", said.out, said.err);
     }
+}
+
+#[test]
+fn hook_scripts_warn_and_never_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    for tool in ["timeout", "sh", "sleep"] {
+        std::fs::create_dir_all(&bin).unwrap();
+        let found =
+            std::env::split_paths(&std::env::var("PATH").unwrap()).map(|dir| dir.join(tool)).find(|p| p.exists());
+        std::os::unix::fs::symlink(found.unwrap(), bin.join(tool)).unwrap();
+    }
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/adapters/hooks");
+    let run = |hook: &str, package: &str| {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.arg(hooks.join(hook)).args(["add", "6.1.0-1", "/boot"]).env_clear();
+        command.env("PATH", &bin).env("DPKG_MAINTSCRIPT_PACKAGE", package);
+        program::run(&mut command)
+    };
+    let all = ["kernel-postinst", "initramfs-post-update", "kernel-install"];
+    for hook in all {
+        let said = run(hook, "");
+        assert_eq!((said.code, said.out + &said.err), (0, String::new()), "{hook}: the program is not there");
+    }
+    let fake = "#!/bin/sh\n[ \"$*\" = 'verify --next-boot --quiet' ] && echo 'will not do'\nexit 1\n";
+    write(&bin, "vfioneer", fake);
+    std::fs::set_permissions(bin.join("vfioneer"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for hook in all {
+        let said = run(hook, "initramfs-tools");
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "will not do\n"), "{hook}");
+    }
+    let said = run("initramfs-post-update", "linux-image-6.1.0-1-amd64");
+    assert_eq!((said.code, said.out + &said.err), (0, String::new()), "the kernel's own hook asks");
 }

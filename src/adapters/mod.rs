@@ -5,6 +5,7 @@
 
 pub mod boot;
 pub mod claim;
+pub mod hooks;
 pub mod initramfs;
 
 use crate::steps::{Expectation, Step};

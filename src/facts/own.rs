@@ -5,7 +5,7 @@
 use super::{Needs, TextFile};
 use crate::host::{Fact, Host};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The table of functions that are claimed at boot (`parse::claims`).
 pub const CLAIMS: &str = "/etc/vfioneer/claims";
@@ -40,11 +40,16 @@ pub const FILES: &[&str] = &[
     "/etc/cmdline.d/vfioneer.conf",
 ];
 
+/// Programs that run hooks of vfioneer's.
+pub const PROGRAMS: &[&str] = &["/usr/bin/dpkg", "/usr/bin/kernel-install", "/usr/bin/pacman", "/usr/bin/rpm-ostree"];
+
 /// What vfioneer keeps on a host.
 #[derive(Clone, Debug, Default)]
 pub struct Own {
     /// Its files, by path; what is not there is absent.
     pub files: BTreeMap<String, Fact<TextFile>>,
+    /// Those of [`PROGRAMS`] that the host has.
+    pub programs: BTreeSet<String>,
     /// A hash of the machine id, 32 hex digits; absent if the host has none, unknown if it was not asked for.
     pub fingerprint: Fact<String>,
     /// The running boot's id (`/proc/sys/kernel/random/boot_id`); read with the fingerprint.
@@ -66,6 +71,8 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
             let file = host.text(path).map(|text| TextFile { path: (*path).to_owned(), text });
             own.files.insert((*path).to_owned(), file);
         }
+        let has = |path: &&&str| host.exists(path) == Fact::Known(true);
+        own.programs = PROGRAMS.iter().filter(has).map(|path| (*path).to_owned()).collect();
     }
     if needs.fingerprint {
         own.fingerprint = host.value("/etc/machine-id").and_then(|id| match id.as_str() {

@@ -17,6 +17,7 @@ mod words;
 
 use crate::adapters::Work;
 use crate::adapters::boot::{self, WordChange};
+use crate::adapters::hooks;
 use crate::facts::{Origin, Snapshot};
 use crate::goal::{Goal, Method};
 use crate::host::Kind;
@@ -118,6 +119,9 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
             .any(|step| matches!(step.action, Action::Generate { .. } | Action::Run { .. })),
     };
     let mut work = claiming;
+    if !case.chosen.is_empty() && case.adopted.is_none() {
+        work.extend(hooks::work(case.snap));
+    }
     work.extend(boot::work(case.snap, &change));
     plan.notes = notes::all(case);
     plan.notes.extend(work.notes);

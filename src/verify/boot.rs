@@ -123,7 +123,7 @@ pub(super) enum Fault<'a> {
     Differs(&'a str),
     /// A module is not in it, and not in its kernel either.
     Module(&'a str),
-    /// The claim runs behind udev.
+    /// The script is in it, and nothing runs it before udev.
     Late,
 }
 
@@ -132,6 +132,7 @@ pub(super) fn faults<'a>(
     snap: &Snapshot,
     image: &Image,
     content: &Content,
+    method: Method,
     modules: &'a [String],
     files: &'a [(String, String)],
 ) -> Vec<Fault<'a>> {
@@ -146,18 +147,10 @@ pub(super) fn faults<'a>(
     let kernel = snap.kernel.installed.iter().find(|kernel| kernel.release == image.release);
     let builtin = |module: &str| kernel.and_then(|k| k.builtin.known()).is_some_and(|all| all.contains(module));
     found.extend(modules.iter().filter(|m| !content.has_module(m) && !builtin(m)).map(|m| Fault::Module(m)));
-    if files.iter().any(|(path, _)| path.starts_with("scripts/init-top/")) && behind_udev(content) {
+    if method == Method::Identity && found.is_empty() && !content.claims_before_udev() {
         found.push(Fault::Late);
     }
     found
-}
-
-/// initramfs-tools writes the order of its scripts into the image (mkinitramfs, `scripts/functions` `cache_run_scripts`).
-fn behind_udev(content: &Content) -> bool {
-    let Some(order) = content.copy_of("scripts/init-top/ORDER") else { return false };
-    let at =
-        |name: &str| order.lines().position(|line| line.split(' ').next().is_some_and(|path| path.ends_with(name)));
-    matches!((at("vfioneer"), at("/udev")), (Some(ours), Some(udev)) if udev < ours)
 }
 
 /// The image of every kernel that can boot claims what was chosen.
@@ -178,7 +171,7 @@ pub(super) fn images(ctx: &Ctx<'_>, method: Method, modules: &[String], files: &
             Fact::Absent => continue,
             Fact::Unknown(why) => return Judged::unknown(about, &image.path, why),
         };
-        let faults = faults(snap, image, content, modules, files);
+        let faults = faults(snap, image, content, method, modules, files);
         if let Some(first) = faults.first() {
             bad.push(image.path.clone());
             // The first image's first fault names the reason; the evidence shows all.
@@ -227,7 +220,7 @@ pub(super) fn fault_line(image: &Image, fault: &Fault<'_>) -> Evidence {
         Fault::Missing(path) => format!("no {path}"),
         Fault::Differs(path) => format!("another {path}"),
         Fault::Module(module) => format!("no module {module}"),
-        Fault::Late => "scripts/init-top/ORDER: udev before vfioneer".to_owned(),
+        Fault::Late => "nothing runs the claim before udev".to_owned(),
     };
     Evidence::new(image.path.clone(), text)
 }

@@ -11,7 +11,8 @@ use crate::host::Fact;
 use crate::steps::sha256;
 
 const SOUND: &str = "0000:01:00.1";
-const SCRIPT: &str = "scripts/init-top/00-vfioneer";
+const SCRIPT: &str = "etc/vfioneer/claim.sh";
+const HOOK: &str = "scripts/init-top/00-vfioneer";
 
 fn driver() -> Expectation {
     Expectation::Driver { address: t::at(GPU), id: "10de:2684".into(), driver: "vfio-pci".into() }
@@ -33,6 +34,10 @@ fn word(word: &str, present: bool) -> Expectation {
 fn good() -> Snapshot {
     let mut snap = t::passthrough();
     t::in_images(&mut snap, SCRIPT, "the script");
+    t::in_images(&mut snap, "etc/vfioneer/claims", "# vfioneer claims 1\n");
+    if let Fact::Known(content) = &mut snap.initramfs.images[0].content {
+        content.scripts.push(HOOK.into());
+    }
     t::in_images(&mut snap, "scripts/init-top/ORDER", "/scripts/init-top/00-vfioneer \"$@\"\n/scripts/init-top/udev\n");
     for words in ["root=/dev/sda1 quiet iommu=pt", "root=/dev/sda1 single"] {
         let entry = t::place(&mut snap, Chain::Grub, "/boot/grub/grub.cfg", "linux /boot/vmlinuz", words);
