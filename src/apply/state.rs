@@ -204,8 +204,8 @@ mod tests {
         let mut builder = Recorded::builder();
         let plan = r#"{"schema":"vfioneer/plan/1","reboot":false,"expect":[{"kind":"iommu-on"},{"kind":"later"}]}"#;
         builder
-            .add_file(&format!("{TRANSACTIONS}/10/journal"), &journal(&[begin(10)]))
-            .add_file(&format!("{TRANSACTIONS}/9/journal"), &journal(&[begin(9), end(Outcome::Applied)]))
+            .add_file(&format!("{TRANSACTIONS}/10/journal"), journal(&[begin(10)]))
+            .add_file(&format!("{TRANSACTIONS}/9/journal"), journal(&[begin(9), end(Outcome::Applied)]))
             .add_file(&format!("{TRANSACTIONS}/9/plan.json"), plan)
             .add_file(&format!("{TRANSACTIONS}/11/journal"), "")
             .add_file(&format!("{TRANSACTIONS}/lost+found"), "");
