@@ -2,24 +2,27 @@
 
 use super::case::Case;
 use super::driver;
-use crate::adapters::Work;
-use crate::adapters::claim;
-use crate::facts::own::{CLAIMS, SCRIPT};
+use super::guards::exact_ids;
+use crate::adapters::claim::{self, Ids, Wanted};
+use crate::facts::own::CLAIMS;
 use crate::goal::Method;
 use crate::parse::address::Address;
 use crate::parse::claims::{self, Claim};
-use crate::steps::Step;
-use crate::steps::reasons::reason;
+use std::collections::BTreeSet;
 
-/// Files and images; nothing where the host has them already.
-pub(super) fn work(case: &Case<'_>) -> Work {
-    let mut work = Work::default();
-    if case.goal.method == Method::Identity && case.chosen.iter().any(|f| f.physical.known().is_none()) {
-        let table = table(case);
-        own_file(case, &mut work, CLAIMS, claims::write(&table), 0o644, "claims");
-        own_file(case, &mut work, SCRIPT, claim::SCRIPT.to_owned(), 0o755, "claim-script");
-    }
-    work
+/// What is to be claimed at boot; nothing where the user's own configuration does it, or nothing was chosen that is there at boot.
+pub(super) fn wanted(case: &Case<'_>) -> Option<Wanted> {
+    let claimable = case.chosen.iter().any(|f| f.physical.known().is_none());
+    (claimable && case.adopted.is_none()).then(|| match case.goal.method {
+        Method::Identity => Wanted::Identity(table(case)),
+        Method::Ids => Wanted::Ids(ids(case)),
+    })
+}
+
+fn ids(case: &Case<'_>) -> Ids {
+    let ids: BTreeSet<String> = case.chosen.iter().filter_map(|function| exact_ids(case, function).ok()).collect();
+    let natives: BTreeSet<String> = case.chosen.iter().flat_map(|function| claim::natives(function)).collect();
+    Ids { ids: ids.into_iter().collect(), natives: natives.into_iter().collect() }
 }
 
 /// The claims of the chosen functions, and those of others that are claimed since before. Functions that cannot be claimed
@@ -39,12 +42,4 @@ fn table(case: &Case<'_>) -> Vec<Claim> {
     table.extend(kept);
     table.sort_by_key(|claim| claim.address);
     table
-}
-
-/// Writes a file of vfioneer's own, unless it is there as it should be.
-fn own_file(case: &Case<'_>, work: &mut Work, path: &str, text: String, mode: u32, why: &str) {
-    let before = case.snap.own.text(path);
-    if before != Some(text.as_str()) {
-        work.files.push(Step::write(path, before, text, mode, reason(why, &[])));
-    }
 }

@@ -15,9 +15,9 @@ mod notes;
 mod texts;
 mod words;
 
-use crate::adapters::Work;
 use crate::adapters::boot::{self, WordChange};
 use crate::adapters::hooks;
+use crate::adapters::initramfs::{self, Contents};
 use crate::facts::{Origin, Snapshot};
 use crate::goal::{Goal, Method};
 use crate::host::Kind;
@@ -105,7 +105,10 @@ pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
 
 fn fill(case: &Case<'_>, plan: &mut Plan) {
     plan.words = words::needed(case);
-    let claiming = if case.adopted.is_some() { Work::default() } else { claiming::work(case) };
+    let wanted = claiming::wanted(case);
+    let contents = wanted.as_ref().map(|wanted| Contents::of(case.snap, wanted));
+    let claiming = wanted.as_ref().map(|wanted| initramfs::work(case.snap, wanted)).unwrap_or_default();
+    let stale = contents.as_ref().is_some_and(|contents| initramfs::is_stale(case.snap, contents));
     let word =
         |present: bool| plan.words.iter().filter(move |w| w.present == present).map(|w| w.word.clone()).collect();
     let change = WordChange {
@@ -113,10 +116,8 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
         remove: word(false),
         escape: !case.chosen.is_empty() && case.adopted.is_none(),
         ids: case.goal.method == Method::Ids,
-        images: claiming
-            .commands
-            .iter()
-            .any(|step| matches!(step.action, Action::Generate { .. } | Action::Run { .. })),
+        images: stale || !claiming.is_empty(),
+        contents: contents.unwrap_or_default(),
     };
     let mut work = claiming;
     if !case.chosen.is_empty() && case.adopted.is_none() {

@@ -1,6 +1,7 @@
 //! Which words the kernel needs on this host for this goal, and which stand in the way. One file per reason.
 
 mod allowed;
+mod early;
 mod framebuffer;
 mod iommu;
 mod vfio_ids;
@@ -39,7 +40,7 @@ impl Word {
 /// All of them, those that go away first, each once.
 pub(super) fn needed(case: &Case<'_>) -> Vec<Word> {
     let mut found: Vec<Word> = Vec::new();
-    let all = [iommu::words, framebuffer::words, vfio_ids::words, allowed::words, wishes::words];
+    let all = [iommu::words, framebuffer::words, vfio_ids::words, early::words, allowed::words, wishes::words];
     for word in all.iter().flat_map(|words| words(case)) {
         if !found.iter().any(|known| known.word == word.word && known.present == word.present) {
             found.push(word);

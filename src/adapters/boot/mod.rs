@@ -17,6 +17,7 @@ mod uki;
 pub use kernel_install::{ImageCopy, copies};
 
 use super::Work;
+use super::initramfs::Contents;
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Chain, normal_entries};
 use crate::parse::cmdline::Cmdline;
@@ -36,6 +37,8 @@ pub struct WordChange {
     pub ids: bool,
     /// Is the initramfs of every kernel rebuilt, too? A chain that copies images or packs them into one file has to follow.
     pub images: bool,
+    /// What each of them must hold then.
+    pub contents: Contents,
 }
 
 /// What the chain of this host needs done for a change of words.

@@ -93,6 +93,11 @@ pub fn work(snap: &Snapshot, wanted: &Wanted) -> Work {
     work
 }
 
+/// True if some image of an installed kernel, wherever it lies, lacks something of what is wanted, or was not opened.
+pub fn is_stale(snap: &Snapshot, contents: &Contents) -> bool {
+    snap.initramfs.images.iter().any(|image| !is_right(snap, image, contents))
+}
+
 /// Words that the kernel's command line needs for the images' sake.
 pub fn words(snap: &Snapshot) -> Vec<String> {
     let ostree = snap.initramfs.generator.known() == Some(&Generator::RpmOstree);
