@@ -1,45 +1,63 @@
-//! What claims the chosen functions at every boot.
+//! What claims the chosen functions at every boot: the table of claims, or the ids.
 
 use super::case::Case;
 use super::driver;
 use super::guards::exact_ids;
 use crate::adapters::claim::{self, Ids, Wanted};
+use crate::checks::intent;
 use crate::facts::own::CLAIMS;
 use crate::goal::Method;
-use crate::parse::address::Address;
 use crate::parse::claims::{self, Claim};
-use std::collections::BTreeSet;
 
-/// What is to be claimed at boot; nothing where the user's own configuration does it, or nothing was chosen that is there at boot.
+/// What is to be claimed, and how; `None` if nothing is, or the user's own configuration does it.
 pub(super) fn wanted(case: &Case<'_>) -> Option<Wanted> {
+    // A virtual function that is on vfio was put there by whatever creates it.
     let claimable = case.chosen.iter().any(|f| f.physical.known().is_none());
     (claimable && case.adopted.is_none()).then(|| match case.goal.method {
         Method::Identity => Wanted::Identity(table(case)),
-        Method::Ids => Wanted::Ids(ids(case)),
+        Method::Ids => Wanted::Ids(Ids { ids: ids(case), natives: natives(case) }),
     })
 }
 
-fn ids(case: &Case<'_>) -> Ids {
-    let ids: BTreeSet<String> = case.chosen.iter().filter_map(|function| exact_ids(case, function).ok()).collect();
-    let natives: BTreeSet<String> = case.chosen.iter().flat_map(|function| claim::natives(function)).collect();
-    Ids { ids: ids.into_iter().collect(), natives: natives.into_iter().collect() }
-}
-
 /// The claims of the chosen functions, and those of others that are claimed since before. Functions that cannot be claimed
-/// are refused by the guards; a virtual function that is on vfio already needs no claim.
+/// are refused by the guards.
 fn table(case: &Case<'_>) -> Vec<Claim> {
-    let of = |address: &Address| claim::claims(&case.snap.pci, &[*address]).unwrap_or_default();
-    let mut table: Vec<Claim> = case.addresses().iter().flat_map(of).collect();
+    let of = |address| claim::claims(&case.snap.pci, &[address]).unwrap_or_default();
+    let mut table: Vec<Claim> = case.addresses().into_iter().flat_map(of).collect();
     for claim in &mut table {
         if let Some(function) = case.snap.pci.get(&claim.address) {
             claim.driver = driver::of(case.snap, function);
         }
     }
-    let before = case.snap.own.text(CLAIMS).map(|text| claims::parse(text).claims).unwrap_or_default();
-    let same =
-        |a: &Claim, b: &Claim| a.address == b.address || (a.ids, a.subsystem, &a.path) == (b.ids, b.subsystem, &b.path);
-    let kept: Vec<Claim> = before.into_iter().filter(|old| !table.iter().any(|new| same(old, new))).collect();
+    let kept: Vec<Claim> = before(case).into_iter().filter(|old| !table.iter().any(|new| same(old, new))).collect();
     table.extend(kept);
     table.sort_by_key(|claim| claim.address);
     table
+}
+
+/// The claims that the host has today.
+pub(super) fn before(case: &Case<'_>) -> Vec<Claim> {
+    case.snap.own.text(CLAIMS).map(|text| claims::parse(text).claims).unwrap_or_default()
+}
+
+/// Two claims of one function: at its address, or where it is after bus numbers have changed.
+fn same(a: &Claim, b: &Claim) -> bool {
+    a.address == b.address || (a.ids, a.subsystem, &a.path) == (b.ids, b.subsystem, &b.path)
+}
+
+/// The ids of the chosen functions behind those that modprobe.d gives already: of several lists the last one counts.
+fn ids(case: &Case<'_>) -> Vec<String> {
+    let given = intent::claims(case.snap).into_iter().filter(|claim| !claim.on_cmdline).map(|claim| claim.text);
+    let mut ids: Vec<String> = given.map(|text| text.to_ascii_lowercase()).collect();
+    ids.extend(case.chosen.iter().filter_map(|f| exact_ids(case, f).ok()));
+    let mut seen = std::collections::BTreeSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
+}
+
+fn natives(case: &Case<'_>) -> Vec<String> {
+    let mut natives: Vec<String> = case.chosen.iter().flat_map(|f| claim::natives(f)).collect();
+    natives.sort();
+    natives.dedup();
+    natives
 }

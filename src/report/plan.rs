@@ -153,9 +153,13 @@ fn what(step: &Step) -> String {
     }
 }
 
-/// A command as a shell takes it.
+/// A command as a shell takes it; of a script among its arguments, how long it is (the plan's JSON has it whole).
 fn command(argv: &[String]) -> String {
-    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    let word = |word: &String| match word.lines().count() {
+        0 | 1 => quoted(word),
+        lines => format!("(script of {lines} lines)"),
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {

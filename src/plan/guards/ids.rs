@@ -1,8 +1,15 @@
 //! `--method ids`: the ids of the chosen functions, where they take nothing else.
 
 use super::{Case, Refusal};
+use crate::checks::device::list;
+use crate::checks::{intent, words};
 use crate::facts::pci::Function;
 use crate::goal::Method;
+use crate::parse::address::Address;
+use crate::plan::claiming;
+
+/// Where vfioneer writes ids.
+const OWN: &str = "/etc/modprobe.d/vfioneer.conf";
 
 /// The shortest form that takes the function and none that is not chosen; else the twin that it would take along, or none
 /// if the function's ids are not known.
@@ -23,8 +30,9 @@ pub fn exact<'a>(case: &Case<'a>, function: &Function) -> Result<String, Option<
 }
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
+    let mut refused = mixed(case);
     if case.goal.method != Method::Ids {
-        return Vec::new();
+        return refused;
     }
     let refusal = |function: &&Function| {
         let twin = match exact(case, function) {
@@ -35,5 +43,35 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
         let name = function.name();
         Some(Refusal::firm(guard, function.address, &[("device", &name), ("twin", &twin)]))
     };
-    case.chosen.iter().filter_map(refusal).collect()
+    refused.extend(case.chosen.iter().filter_map(refusal));
+    refused.extend(overruled(case));
+    refused
+}
+
+/// vfioneer claims other functions by the other method: one plan knows one method.
+fn mixed(case: &Case<'_>) -> Vec<Refusal> {
+    let chosen = |address: &Address| case.chosen.iter().any(|f| f.address == *address);
+    let others: Vec<Address> = match case.goal.method {
+        _ if case.chosen.is_empty() => return Vec::new(),
+        Method::Ids => claiming::before(case).into_iter().map(|claim| claim.address).filter(|a| !chosen(a)).collect(),
+        Method::Identity => {
+            let own = |claim: &intent::Claim| claim.evidence.source == OWN;
+            let claims: Vec<intent::Claim> = intent::claims(case.snap).into_iter().filter(own).collect();
+            let takes = |f: &&Function| !f.is_bridge() && claims.iter().any(|claim| claim.takes(f) == Some(true));
+            case.snap.pci.functions.iter().filter(takes).map(|f| f.address).filter(|a| !chosen(a)).collect()
+        }
+    };
+    let Some(first) = others.first() else { return Vec::new() };
+    vec![Refusal::firm("methods-mixed", first, &[("devices", &list(&others))])]
+}
+
+/// A file that is read after vfioneer's sets the ids again: of several lists the last one counts.
+fn overruled(case: &Case<'_>) -> Option<Refusal> {
+    let later = |option: &words::ModuleOption| {
+        let name = option.evidence.source.rsplit('/').next().unwrap_or_default();
+        option.name == "ids" && !option.on_cmdline && name.ends_with(".conf") && name > "vfioneer.conf"
+    };
+    let option = words::options(case.snap, "vfio_pci").into_iter().find(later)?;
+    let subject = words::subject(&option.evidence).to_string();
+    Some(Refusal::firm("ids-overruled", &subject, &[("place", &subject)]))
 }
