@@ -38,12 +38,16 @@ fn host() -> tempfile::TempDir {
     dir
 }
 
+const BEGIN: &str = r#"{"record":"begin","schema":"vfioneer/journal/1","id":1,"by":{"uid":0,"when":"2026-01-02T03:04:05Z","argv":[]},"boot_id":"first","version":"0.1.0"}"#;
+
+fn end(outcome: &str) -> String {
+    format!("{{\"record\":\"end\",\"when\":\"2026-01-02T03:04:06Z\",\"outcome\":\"{outcome}\"}}\n")
+}
+
 fn transaction(root: &Path, id: u32, expect: &str, outcome: Option<&str>) {
     let dir = format!("/var/lib/vfioneer/transactions/{id}");
-    let begin =
-        r#"{"record":"begin","schema":"vfioneer/journal/1","id":1,"who":"root","when":1,"boot_id":"first","argv":[]}"#;
-    let end = outcome.map_or_else(String::new, |outcome| format!("{{\"record\":\"end\",\"outcome\":\"{outcome}\"}}\n"));
-    write(root, &format!("{dir}/journal"), &format!("{begin}\n{end}"));
+    let end = outcome.map_or_else(String::new, end);
+    write(root, &format!("{dir}/journal"), &format!("{BEGIN}\n{end}"));
     let plan = format!(r#"{{"schema":"vfioneer/plan/1","reboot":true,"expect":{expect}}}"#);
     write(root, &format!("{dir}/plan.json"), &plan);
 }
@@ -119,12 +123,15 @@ fn a_hook_is_told_what_the_next_boot_lacks() {
 #[test]
 fn records_that_make_no_sense() {
     let dir = host();
+    let applied = format!("{BEGIN}\n{}", end("applied"));
+    let later = applied.replace("journal/1", "journal/2");
     for (journal, plan, code) in [
         ("\0\u{1}\n", "{}", 3),
         ("{}\n[]\n", "", 3),
-        ("{\"record\":\"end\",\"outcome\":\"applied\"}\n", "not json", 3),
-        ("{\"record\":\"end\",\"outcome\":\"applied\"}\n", "{\"expect\":7}", 0),
-        ("{\"record\":\"end\",\"outcome\":\"applied\"}\n", "{\"expect\":[{\"kind\":\"driver\"}]}", 0),
+        (&later, "{}", 3),
+        (&applied, "not json", 3),
+        (&applied, "{\"expect\":7}", 3),
+        (&applied, "{\"expect\":[{\"kind\":\"driver\"}]}", 0),
     ] {
         write(dir.path(), "/var/lib/vfioneer/transactions/1/journal", journal);
         write(dir.path(), "/var/lib/vfioneer/transactions/1/plan.json", plan);

@@ -1,11 +1,15 @@
 //! One file per verb: arguments in, exit code out. Words for the user stand here and in `report`.
 
+mod apply;
 mod capture;
+mod change;
 mod check;
 mod explain;
+mod history;
 mod list;
 mod overview;
 mod plan;
+mod rollback;
 mod verify;
 
 use crate::error::{Error, Result};
@@ -22,11 +26,13 @@ use std::process::ExitCode;
 #[command(
     name = "vfioneer",
     version,
-    about = "Tell whether a PCIe device or GPU of this host can go to a VM, what stands in the way, and why",
+    about = "Take a PCIe device or GPU of this host to a VM: what stands in the way, what would change, and back",
     after_help = "Without a command: this host in one screen.\n\
         DEVICE is a function (01:00.0), a slot (01:00), an id (10de:2684), or a part of the name.\n\
         A GPU stands for all functions of its slot.\n\n\
-        Exit codes: 0 done, 1 the answer is no, 2 usage, 3 refused and nothing changed, 70 a bug in vfioneer.",
+        Exit codes: 0 done, 1 the answer is no, 2 usage, 3 refused and nothing changed,\n\
+        4 failed and undone, 5 a person is needed, 10 done: reboot, then verify,\n\
+        70 a bug in vfioneer.",
     max_term_width = 80
 )]
 pub struct Cli {
@@ -68,8 +74,14 @@ enum Verb {
     Check(check::CheckArgs),
     /// Show what would change on this host for a goal, and why; nothing is changed
     Plan(plan::PlanArgs),
+    /// Change this host as a plan says, in one transaction that is undone if anything fails
+    Apply(apply::ApplyArgs),
     /// Is every expectation of the last transaction true now, or will it be in the next boot?
     Verify(verify::VerifyArgs),
+    /// Bring back what a transaction changed
+    Rollback(rollback::RollbackArgs),
+    /// Show who changed what on this host, when, and how it ended
+    History(history::HistoryArgs),
     /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
     Explain(explain::ExplainArgs),
     /// Record this host in a file, without what identifies it; every command reads it with --from
@@ -95,7 +107,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         console::stderr(&format!(
             "vfioneer {}: this is a bug in vfioneer, not in your host: {info}\n\
-             Nothing was changed. Please report it with the command that you typed.\n",
+             If it was changing the host, the next `vfioneer apply` or `vfioneer rollback` undoes what it had begun.\n\
+             Please report it with the command that you typed.\n",
             env!("CARGO_PKG_VERSION")
         ));
         std::process::exit(70);
@@ -137,6 +150,9 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Check(args)) => check::run(&cli.global, args),
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
+        Some(Verb::Apply(args)) => apply::run(&cli.global, args),
+        Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
+        Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),
         Some(Verb::Capture(args)) => capture::run(&cli.global, args),
     }

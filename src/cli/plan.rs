@@ -95,6 +95,14 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
 }
 
 impl GoalArgs {
+    /// What may be a plan file in place of devices: the only thing that is named.
+    pub(super) fn plan_file(&self) -> Option<&str> {
+        match self.device.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// The goal file's request with what was typed added to it. Fails with a usage error if either is none, or names nothing.
     pub(super) fn request(&self) -> Result<Request> {
         let typed = Request {

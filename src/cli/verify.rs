@@ -1,10 +1,11 @@
 //! `vfioneer verify`: is every expectation of a transaction true now, and will it be in the next boot?
 
 use super::{Answer, Global};
-use crate::apply::state::{self, Outcome, Transaction};
+use crate::apply::history;
+use crate::apply::store::Transaction;
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs};
-use crate::host::{Fact, Host, console};
+use crate::host::{Host, console};
 use crate::report::verify::{self as report, Asked};
 use crate::verify::{self, Applied, State};
 use clap::Args;
@@ -34,12 +35,12 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
     let needs = if args.next_boot { Needs::NEXT_BOOT } else { Needs::PLAN };
     let read = || facts::collect(host.as_ref(), needs);
     let snap = if args.quiet { read() } else { console::with_progress(&format!("reading {label}"), read) };
-    let expect = transaction.expect();
+    let expect = &transaction.plan.expect;
     let outcomes = if args.next_boot {
-        verify::next_boot(&snap, &expect)
+        verify::next_boot(&snap, expect)
     } else {
-        let boot_id = transaction.boot_id().filter(|_| transaction.needs_reboot());
-        verify::running(&snap, &Applied { expect: &expect, boot_id })
+        let boot_id = transaction.journal.boot_id.as_deref().filter(|_| transaction.plan.reboot);
+        verify::running(&snap, &Applied { expect, boot_id })
     };
     let asked = Asked { id: transaction.id, next_boot: args.next_boot };
     let text = match global.json {
@@ -56,19 +57,15 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
 
 /// The transaction that is asked about; none for a hook that has nothing to ask.
 fn find(host: &dyn Host, args: &VerifyArgs) -> Result<Option<Transaction>> {
-    let all = match state::read(host) {
-        Fact::Known(all) => all,
-        Fact::Absent => Vec::new(),
-        Fact::Unknown(why) => {
-            return Err(Error::refused(format!("cannot read {}: {why}", state::TRANSACTIONS))
-                .hint("run the same command with sudo"));
-        }
-    };
-    let open = all.iter().find(|one| one.outcome().is_none()).map(|one| one.id);
-    let applied = |one: &&Transaction| one.outcome() == Some(Outcome::Applied);
+    let all = history::all(host)?;
+    let read = || all.iter().filter_map(|entry| entry.transaction.as_ref().ok());
+    let open = read().find(|one| one.journal.is_open()).map(|one| one.id);
     let found = match args.id {
-        Some(id) => all.iter().find(|one| one.id == id),
-        None => all.iter().rev().find(applied),
+        Some(id) => all.iter().find(|entry| entry.id == id),
+        // One that cannot be read may be in effect: it is not passed by.
+        None => {
+            all.iter().rev().find(|entry| entry.transaction.as_ref().map_or(true, |one| one.journal.is_in_effect()))
+        }
     };
     if args.quiet && (open.is_some() || found.is_none()) {
         return Ok(None);
@@ -77,14 +74,12 @@ fn find(host: &dyn Host, args: &VerifyArgs) -> Result<Option<Transaction>> {
         return Err(Error::refused(format!("transaction {id} is not finished: it is at work, or was interrupted"))
             .hint("wait for it; an interrupted one is undone by the next `vfioneer apply` or `vfioneer rollback`"));
     }
-    if let Some(one) = found.filter(|one| one.plan.is_null()) {
-        return Err(Error::refused(format!("{}/{}/plan.json cannot be read as a plan", state::TRANSACTIONS, one.id))
-            .hint("`vfioneer rollback` goes by the journal and what was kept, and needs no plan"));
-    }
-    match (found, args.id) {
-        (Some(one), _) if one.outcome() == Some(Outcome::Applied) => Ok(Some(one.clone())),
-        (Some(one), _) => Err(Error::refused(format!("transaction {} is not in effect: it was undone", one.id))
+    match (found.map(|entry| &entry.transaction), args.id) {
+        (Some(Ok(one)), _) if one.journal.is_in_effect() => Ok(Some(one.clone())),
+        (Some(Ok(one)), _) => Err(Error::refused(format!("transaction {} is not in effect: it was undone", one.id))
             .hint("`vfioneer history` shows what was")),
+        (Some(Err(what)), _) => Err(Error::refused(format!("the record of a transaction cannot be used: {what}"))
+            .hint("`vfioneer history` shows what there is")),
         (None, Some(id)) => {
             Err(Error::usage(format!("there is no transaction {id}")).hint("`vfioneer history` shows what there is"))
         }

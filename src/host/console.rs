@@ -56,6 +56,22 @@ pub fn with_progress<T>(what: &str, work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Asks a question on the terminal that ends with `[y/N]`; `None` if nobody can answer it there.
+pub fn confirm(question: &str) -> Option<bool> {
+    if !isatty(rustix::stdio::stdin()) {
+        return None;
+    }
+    stderr(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).ok()?;
+    Some(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+}
+
+/// True if stderr is a terminal, where a line can be written over.
+pub fn stderr_is_terminal() -> bool {
+    isatty(rustix::stdio::stderr())
+}
+
 /// All of standard input, up to [`super::READ_LIMIT`].
 pub fn stdin() -> Fact<Vec<u8>> {
     limited(std::io::stdin().lock())

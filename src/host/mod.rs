@@ -10,6 +10,7 @@
 pub mod archive;
 mod beneath;
 mod cache;
+mod caller;
 pub mod change;
 mod command;
 pub mod console;
@@ -21,6 +22,7 @@ mod recorder;
 pub mod recording;
 mod tree;
 
+pub use caller::Caller;
 pub use change::{HostMut, TreeMut};
 pub use fact::{Fact, Why};
 pub use recorded::{Builder, Recorded};

@@ -1,5 +1,5 @@
-//! Writes a file that the user asked for by name, and gives the two things that only the running machine has:
-//! random bytes and the date. Nothing else of a host is ever written here.
+//! Writes a file that the user asked for by name, and gives what only the running machine has:
+//! random bytes, date and time. Nothing else of a host is ever written here.
 
 use crate::error::{Error, Result};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -80,6 +80,14 @@ pub fn random() -> Result<[u8; 32]> {
 pub fn today() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     date(since.map_or(0, |since| since.as_secs() / 86_400))
+}
+
+/// This moment in UTC, `YYYY-MM-DDThh:mm:ssZ`.
+pub fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{}T{hours:02}:{minutes:02}:{:02}Z", date(seconds / 86_400), seconds % 60)
 }
 
 /// The Gregorian date of a day counted from 1970-01-01.

@@ -93,6 +93,12 @@ impl Tree {
         }
     }
 
+    /// The same, taken for a system that runs.
+    pub(super) fn running(mut self) -> Tree {
+        self.kind = Kind::Live;
+        self
+    }
+
     fn new(kind: Kind, label: String, below: Option<Beneath>) -> Tree {
         Tree {
             kind,

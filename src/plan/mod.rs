@@ -9,6 +9,7 @@ mod claiming;
 mod driver;
 mod expect;
 mod guide_lines;
+mod difference;
 pub mod guards;
 mod live;
 mod notes;
@@ -26,6 +27,7 @@ use crate::steps::{Action, Expectation, Step};
 use case::Case;
 use serde::Serialize;
 
+pub use difference::difference;
 pub use guide_lines::LeftOut;
 pub use words::Word;
 

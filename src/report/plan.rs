@@ -4,7 +4,7 @@ use super::{Short, Style, count, name_within, plain, wrap};
 use crate::facts::{Origin, Snapshot};
 use crate::host::Kind;
 use crate::plan::Plan;
-use crate::steps::{Action, Product, Step};
+use crate::steps::{Action, Product};
 use similar::TextDiff;
 
 /// `plan --json` and the plan file: `vfioneer/plan/1`.
@@ -13,7 +13,7 @@ pub fn json(plan: &Plan) -> String {
     format!("{document:#}\n")
 }
 
-/// What the report needs to name the command to type next.
+/// What the report needs to name the command to type next; empty: none is named.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Next<'a> {
     /// The arguments that lead to the same plan.
@@ -101,7 +101,7 @@ fn steps(style: &Style, plan: &Plan) -> String {
     }
     let mut text = format!("\n{}\n", style.strong("Steps"));
     for (number, step) in (1..).zip(&plan.steps) {
-        text.push_str(&item(style, &format!("{number:>3}. "), &what(step)));
+        text.push_str(&item(style, &format!("{number:>3}. "), &what(&step.action)));
         text.push_str(&wrap(&plain(&step.why), 7, style.text_width()));
     }
     text
@@ -132,8 +132,8 @@ fn item(style: &Style, label: &str, text: &str) -> String {
 }
 
 /// One step in one line.
-fn what(step: &Step) -> String {
-    match &step.action {
+pub fn what(action: &Action) -> String {
+    match action {
         Action::WriteFile { path, before_sha256: None, .. } => format!("write {path} (new)"),
         Action::WriteFile { path, .. } => format!("change {path}"),
         Action::RemoveFile { path, .. } => format!("remove {path}"),
@@ -228,6 +228,9 @@ fn what_next(snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> String {
     }
     let number = count(plan.steps.len(), "step", "steps");
     let after = if plan.reboot { "a reboot after them" } else { "no reboot" };
+    if next.arguments.is_empty() && next.file.is_none() {
+        return format!("{number}, {after}.");
+    }
     let apply = format!("vfioneer apply {}", next.file.unwrap_or(next.arguments));
     format!("{number}, {after}. Next: {}", apply.trim_end())
 }

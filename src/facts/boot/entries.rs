@@ -124,14 +124,18 @@ fn read_uki(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
     serde_json::to_vec(&pe::read_uki(reader)?).map_err(io::Error::other)
 }
 
+/// Reads the command line and release of a unified kernel image.
+pub fn read_unified(host: &dyn Host, path: &str) -> Fact<pe::Uki> {
+    host.digest(path, &UKI).and_then(|bytes| Fact::from(serde_json::from_slice::<pe::Uki>(&bytes)))
+}
+
 fn images(host: &dyn Host, found: &mut Found, dir: &str) {
     for name in found.list(host, dir) {
         if !name.ends_with(".efi") {
             continue;
         }
         let path = format!("{dir}/{name}");
-        let read = host.digest(&path, &UKI).and_then(|bytes| Fact::from(serde_json::from_slice::<pe::Uki>(&bytes)));
-        let uki = match read {
+        let uki = match read_unified(host, &path) {
             Fact::Known(uki) => uki,
             Fact::Absent => continue,
             Fact::Unknown(why) => {

@@ -15,6 +15,7 @@ mod sources;
 pub use effect::{
     Configured, Entry, Reach, booting_entries, configured_words, is_normal, normal_entries, releases_without,
 };
+pub use entries::read_unified;
 pub use grub::Generator;
 pub use rows::{refresh_command, words_by_hand};
 

@@ -91,6 +91,11 @@ impl Names {
     }
 }
 
+/// Reads what one image holds that matters here.
+pub fn read(host: &dyn Host, path: &str) -> Fact<Content> {
+    host.digest(path, &DIGEST).and_then(|bytes| Fact::from(serde_json::from_slice::<Content>(&bytes)))
+}
+
 /// A name without a dot, and not the directories of loaders, may be a token or `ostree`.
 fn is_directory(name: &str) -> bool {
     !name.contains('.') && !matches!(name, "EFI" | "grub" | "grub2" | "loader" | "efi" | "lost+found")
@@ -146,10 +151,6 @@ fn add(
         return;
     }
     let Fact::Known(stat) = host.stat(&path) else { return };
-    let content = if open {
-        host.digest(&path, &DIGEST).and_then(|bytes| Fact::from(serde_json::from_slice::<Content>(&bytes)))
-    } else {
-        Fact::default()
-    };
+    let content = if open { read(host, &path) } else { Fact::default() };
     found.images.push(Image { path, release, mtime: stat.mtime, unified, content });
 }

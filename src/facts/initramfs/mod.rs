@@ -8,6 +8,7 @@ mod generator;
 mod images;
 
 pub use content::{Content, Outdated};
+pub use images::read as read_image;
 
 use super::kernel::Kernel;
 use super::{Evidence, Needs, TextFile, dropin, modules};

@@ -30,6 +30,13 @@ impl Disk<'_> {
         Ok(File::from(fs::openat(&place.dir, &place.name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
+    /// Opens a file that is written without being replaced: at its end, or from its start with nothing left of it.
+    pub(super) fn open(&self, place: &Place, flags: OFlags) -> io::Result<File> {
+        self.pass(&Op::Write(&place.path, b""))?;
+        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Ok(File::from(fs::openat(&place.dir, &place.name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
     pub(super) fn write(&self, place: &Place, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         match self.gate.pass(&Op::Write(&place.path, bytes)) {
             Ok(()) => file.write_all(bytes),

@@ -34,6 +34,13 @@ impl TreeMut {
         Ok(TreeMut { tree, root: Some(dir.to_owned()), runner: Box::new(Processes), gate: Box::new(Open) })
     }
 
+    /// As a system that runs, wherever its root is: a container's, or a test's.
+    #[must_use]
+    pub fn running(mut self) -> TreeMut {
+        self.tree = self.tree.running();
+        self
+    }
+
     /// With somebody else to run its commands.
     #[must_use]
     pub fn with_runner(mut self, runner: Box<dyn Runner>) -> TreeMut {
@@ -89,8 +96,7 @@ impl TreeMut {
     /// Writes over a file that cannot be replaced.
     fn write_in_place(&self, place: &Place, bytes: &[u8]) -> io::Result<()> {
         let disk = self.disk();
-        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let mut file = File::from(fs::openat(&place.dir, &place.name, flags, Mode::empty())?);
+        let mut file = disk.open(place, OFlags::TRUNC)?;
         disk.write(place, &mut file, bytes)?;
         disk.sync(place, &file)
     }
@@ -175,8 +181,7 @@ impl HostMut for TreeMut {
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let place = self.place(path)?;
         let disk = self.disk();
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(fs::openat(&place.dir, &place.name, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut file = disk.open(&place, OFlags::APPEND | OFlags::CREATE)?;
         disk.write(&place, &mut file, bytes)?;
         disk.sync(&place, &file)?;
         if place.stat.is_none() { disk.sync_dir(&place) } else { Ok(()) }

@@ -1,0 +1,167 @@
+//! What must be true before the first step: files as the plan saw them, room, directories that can be written to, programs.
+
+use super::command::touched;
+use super::execute::words;
+use super::files::parent;
+use super::store::STATE;
+use crate::error::{Error, Result};
+use crate::host::change::FsKind;
+use crate::host::{Fact, Host, HostMut, Kind};
+use crate::steps::{Action, Product, Step, sha256};
+use std::collections::BTreeMap;
+
+/// An image grows by this much at the most, in tenths, over today's.
+const GROWTH: u64 = 13;
+/// An image of which there is none to compare with: larger than any that is usual, in bytes.
+const UNKNOWN_IMAGE: u64 = 128 << 20;
+/// Room for journal, copies and output, in bytes.
+const RECORDS: u64 = 4 << 20;
+
+/// Checks all of it, changing nothing.
+pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
+    files(host, steps)?;
+    programs(host, steps)?;
+    let mut room = Room::default();
+    room.need(host, STATE, RECORDS);
+    for step in steps {
+        need(host, &step.action, &mut room)?;
+    }
+    room.check(host)
+}
+
+/// Every file that is written or removed is as the plan saw it.
+fn files(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
+    // What earlier steps will have made of a file.
+    let mut will: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    for step in steps {
+        let (path, before, after) = match &step.action {
+            Action::WriteFile { path, before_sha256, after, .. } => {
+                (path, before_sha256.clone(), Some(sha256(after.as_bytes())))
+            }
+            Action::RemoveFile { path, before_sha256, .. } => (path, Some(before_sha256.clone()), None),
+            Action::Bind { address, .. } if host.kind() != Kind::Live => {
+                return Err(Error::refused(format!("{address} can only be handed over on the running host")));
+            }
+            _ => continue,
+        };
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") || path.ends_with('/') {
+            return Err(Error::refused(format!("{path:?} is no absolute path of a file")));
+        }
+        let now = match will.get(path.as_str()) {
+            Some(will) => will.clone(),
+            None => match host.read(path) {
+                Fact::Known(bytes) => Some(sha256(&bytes)),
+                Fact::Absent => None,
+                Fact::Unknown(why) => return Err(Error::refused(format!("cannot read {path}: {why}"))),
+            },
+        };
+        if now != before {
+            let how = match (&now, &before) {
+                (None, _) => "is not there any more",
+                (_, None) => "is there now",
+                _ => "was changed",
+            };
+            return Err(Error::refused(format!("{path} {how} since the plan was made")).hint("make the plan again"));
+        }
+        will.insert(path, after);
+    }
+    Ok(())
+}
+
+fn programs(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
+    for step in steps {
+        let commands = match &step.action {
+            Action::Generate { argv, .. } => vec![argv],
+            Action::Run { argv, undo, .. } => vec![argv, undo],
+            _ => Vec::new(),
+        };
+        for program in commands.into_iter().filter_map(|argv| argv.first()) {
+            if !host.has_program(program) {
+                return Err(Error::refused(format!("the program {program} is not installed on {}", host.label()))
+                    .hint("install the package that has it, then try again"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Room that is needed, by file system.
+#[derive(Default)]
+struct Room {
+    /// By device: a directory on it, and bytes.
+    devices: BTreeMap<(u32, u32), (String, u64)>,
+}
+
+impl Room {
+    fn need(&mut self, host: &dyn Host, dir: &str, bytes: u64) {
+        let dir = existing(host, dir);
+        let Fact::Known(stat) = host.stat(&dir) else { return };
+        self.devices.entry(stat.dev).or_insert((dir, 0)).1 += bytes;
+    }
+
+    fn check(&self, host: &dyn HostMut) -> Result<()> {
+        for (dir, bytes) in self.devices.values() {
+            let free = host.free_space(dir);
+            let free =
+                free.map_err(|error| Error::refused(format!("cannot see what is free in {dir}: {}", words(&error))))?;
+            if free < *bytes {
+                let (needed, free) = (bytes.div_ceil(1 << 20), free >> 20);
+                return Err(Error::refused(format!("{dir} has {free} MiB free; {needed} MiB are needed"))
+                    .hint("remove old kernels or other files there, then try again"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn need(host: &dyn HostMut, action: &Action, room: &mut Room) -> Result<()> {
+    match action {
+        Action::WriteFile { path, after, .. } => {
+            writable(host, parent(path))?;
+            room.need(host, parent(path), 2 * after.len() as u64);
+        }
+        Action::RemoveFile { path, .. } => writable(host, parent(path))?,
+        Action::Generate { output, product, .. } => {
+            let real = host
+                .real(output)
+                .map_err(|error| Error::refused(format!("cannot find {output}: {}", words(&error))))?;
+            let dir = parent(&real);
+            writable(host, dir)?;
+            let size = host.stat(&real).into_known().map(|stat| stat.size);
+            let image = !matches!(product, Product::GrubConfig { .. });
+            let new = size.map(|size| size * GROWTH / 10).unwrap_or(if image { UNKNOWN_IMAGE } else { 0 });
+            let posix = host.fs_kind(&existing(host, dir)).is_ok_and(FsKind::has_links);
+            room.need(host, dir, new + if posix { 0 } else { size.unwrap_or_default() });
+        }
+        Action::Run { touches, fence, .. } => {
+            let kept = touched(host, touches);
+            let sizes = kept.iter().filter_map(|path| host.stat(path).into_known()).map(|stat| stat.size);
+            room.need(host, STATE, sizes.sum());
+            for (from, to) in fence.iter().flat_map(|fence| &fence.copies) {
+                let Fact::Known(stat) = host.stat(from) else {
+                    return Err(Error::refused(format!("{from}, which must boot meanwhile, cannot be read")));
+                };
+                writable(host, parent(to))?;
+                room.need(host, parent(to), stat.size);
+            }
+        }
+        Action::Bind { .. } => {}
+    }
+    Ok(())
+}
+
+fn writable(host: &dyn HostMut, dir: &str) -> Result<()> {
+    let dir = existing(host, dir);
+    host.writable(&dir).map_err(|error| {
+        Error::refused(format!("cannot write in {dir}: {}", words(&error))).hint("mount it writable, then try again")
+    })
+}
+
+/// The directory, or the first above it that is there.
+fn existing(host: &dyn Host, dir: &str) -> String {
+    let mut dir = dir;
+    while !dir.is_empty() && host.stat(dir).is_absent() {
+        dir = parent(dir);
+    }
+    if dir.is_empty() { "/".to_owned() } else { dir.to_owned() }
+}

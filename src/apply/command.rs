@@ -1,0 +1,137 @@
+//! Commands that change files by themselves: what they touch is kept before, compared after, and brought back where undoing the command
+//! leaves it different.
+
+use super::execute::{Did, Failure, Work};
+use super::fence;
+use super::files::{kept_bytes, put_back};
+use super::journal::{Before, Kept, Left, Progress, Record, Trace};
+use crate::host::{Fact, FileType, Host};
+use crate::steps::Fence;
+use std::collections::BTreeMap;
+
+/// The largest file of which a copy is kept: texts and entries. Kernels and images are made again by the undo command.
+const LARGEST: u64 = 4 << 20;
+/// The most files of one step.
+const MOST: usize = 2000;
+/// How deep directories are looked into.
+const DEPTH: usize = 6;
+
+/// Runs a command.
+pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[String], fence: Option<&Fence>) -> Did {
+    let mut files = Vec::new();
+    for (number, path) in touched(work.host, touches).iter().enumerate() {
+        files.push(work.keep(path, &format!("{step}-{number}"))?);
+    }
+    // A file that is not there yet is remembered as such.
+    files.extend(touches.iter().filter(|path| work.host.stat(path).is_absent()).map(|path| Kept {
+        path: path.clone(),
+        sha256: None,
+        copy: None,
+    }));
+    work.intent(step, Before { files, ..Before::default() })?;
+    let stands = fence.map(|fence| fence::up(work, step, fence, &step.to_string())).transpose()?;
+    work.run(argv, &step.to_string())?;
+    let after = traces(work.host, touches)?;
+    if let (Some(fence), Some((files, dirs))) = (fence, stands) {
+        fence::down(work, step, fence, &files, &dirs)?;
+    }
+    work.note(&Record::Done { step, after })
+}
+
+/// A command as it is undone.
+pub(super) struct Undo<'a> {
+    /// The inverse command; empty if bringing the files back is enough.
+    pub(super) argv: &'a [String],
+    /// What boots meanwhile.
+    pub(super) fence: Option<&'a Fence>,
+}
+
+/// Undoes a command.
+pub(super) fn undo(work: &mut Work<'_>, step: usize, undo: &Undo<'_>, progress: &Progress) -> Did<Vec<Left>> {
+    let Some(before) = &progress.before else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
+    let mut stands = progress.fence.clone();
+    if let (Some(fence), Some((files, dirs)), false) = (undo.fence, &stands, progress.fenced) {
+        left.extend(fence::down(work, step, fence, files, dirs)?);
+        stands = None;
+    }
+    // What was touched by others since the step was done is theirs.
+    let mut theirs = Vec::new();
+    for trace in progress.done.iter().flatten() {
+        if !progress.undo_began && sha256(work.host, &trace.path)? != trace.sha256 {
+            theirs.push(trace.path.clone());
+        }
+    }
+    let ran = undo.fence.is_none() || progress.was_fenced || progress.done.is_some();
+    if ran && !undo.argv.is_empty() {
+        if let (Some(fence), None) = (undo.fence, &stands) {
+            stands = Some(fence::up(work, step, fence, &format!("{step}-undo"))?);
+        }
+        work.run(undo.argv, &format!("{step}-undo"))?;
+    }
+    let is_theirs = |path: &String| theirs.contains(path);
+    for kept in &before.files {
+        let now = sha256(work.host, &kept.path)?;
+        if now == kept.sha256 {
+            continue;
+        }
+        if is_theirs(&kept.path) {
+            left.push(Left { path: kept.path.clone(), reason: "was changed since".to_owned(), matters: false });
+            continue;
+        }
+        if let (Some(_), Some(copy)) = (&now, &kept.copy) {
+            // In case somebody did change it meanwhile: nothing is lost.
+            let replaced = work.copy(&format!("{copy}.replaced"));
+            let saved = work.host.copy(&kept.path, &replaced);
+            saved.map_err(|error| Failure::io(&format!("cannot keep a copy of {}", kept.path), &error))?;
+        }
+        put_back(work, kept, now.is_some(), kept_bytes(work, kept)?.as_deref())?;
+    }
+    let was_there: BTreeMap<&str, &Kept> = before.files.iter().map(|kept| (kept.path.as_str(), kept)).collect();
+    for trace in progress.done.iter().flatten().filter(|trace| !was_there.contains_key(trace.path.as_str())) {
+        if sha256(work.host, &trace.path)?.is_none() {
+            continue;
+        }
+        if is_theirs(&trace.path) {
+            left.push(Left { path: trace.path.clone(), reason: "was changed since".to_owned(), matters: false });
+        } else {
+            let removed = work.host.remove(&trace.path);
+            removed.map_err(|error| Failure::io(&format!("cannot remove {}", trace.path), &error))?;
+        }
+    }
+    if let (Some(fence), Some((files, dirs))) = (undo.fence, &stands) {
+        left.extend(fence::down(work, step, fence, files, dirs)?);
+    }
+    Ok(left)
+}
+
+fn sha256(host: &dyn crate::host::HostMut, path: &str) -> Did<Option<String>> {
+    host.sha256(path).map_err(|error| Failure::io(&format!("cannot read {path}"), &error))
+}
+
+fn traces(host: &dyn crate::host::HostMut, touches: &[String]) -> Did<Vec<Trace>> {
+    let trace = |path: String| Ok(Trace { sha256: sha256(host, &path)?, path });
+    touched(host, touches).into_iter().map(trace).collect()
+}
+
+/// The files of a list of files and directories that are there and not too large.
+pub(super) fn touched(host: &dyn Host, touches: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in touches {
+        collect(host, path, DEPTH, &mut found);
+    }
+    found
+}
+
+fn collect(host: &dyn Host, path: &str, depth: usize, found: &mut Vec<String>) {
+    let Fact::Known(stat) = host.stat(path) else { return };
+    match stat.file_type {
+        FileType::File if stat.size <= LARGEST && found.len() < MOST => found.push(path.to_owned()),
+        FileType::Dir if depth > 0 => {
+            for name in host.entries(path).into_known().unwrap_or_default() {
+                collect(host, &format!("{path}/{name}"), depth - 1, found);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,98 @@
+//! Rolling back a transaction that was applied.
+
+use super::Listener;
+use super::journal::{Left, Outcome, Record};
+use super::session::Session;
+use super::store::{self, Transaction};
+use crate::error::{Error, Result};
+use crate::host::{Host, Kind};
+use crate::steps::Action;
+
+/// A transaction that was rolled back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// Its number.
+    pub id: u32,
+    /// What was left as it is.
+    pub left: Vec<Left>,
+    /// Does the host still run as the transaction wanted it?
+    pub reboot: bool,
+}
+
+/// The transaction that `rollback` is about: the newest in effect, or the one of that number if nothing newer is in effect. `None`: none
+/// is in effect.
+pub fn choose(host: &dyn Host, id: Option<u32>) -> Result<Option<Transaction>> {
+    let mut in_effect = Vec::new();
+    let mut wanted = None;
+    for number in store::numbers(host)? {
+        let transaction = match store::load(host, number) {
+            Ok(Some(transaction)) => transaction,
+            Ok(None) => continue,
+            Err(what) => {
+                return Err(Error::refused(format!("the record of transaction {number} cannot be used: {what}")));
+            }
+        };
+        if Some(number) == id {
+            wanted = Some(transaction.journal.outcome);
+        }
+        if transaction.journal.is_in_effect() {
+            in_effect.push(transaction);
+        }
+    }
+    let Some(id) = id else { return Ok(in_effect.pop()) };
+    match wanted {
+        None => return Err(Error::usage(format!("there is no transaction {id}")).hint("see `vfioneer history`")),
+        Some(Some(Outcome::Applied)) => {}
+        Some(_) => {
+            return Err(Error::refused(format!("transaction {id} is not in effect")).hint("see `vfioneer history`"));
+        }
+    }
+    let newer: Vec<String> =
+        in_effect.iter().rev().map(|t| t.id).take_while(|newer| *newer != id).map(|id| id.to_string()).collect();
+    if let Some(newest) = newer.first() {
+        return Err(Error::refused(format!("transactions made after {id} are in effect: {}", newer.join(", ")))
+            .hint(format!("roll back the newer ones first: vfioneer rollback {newest}")));
+    }
+    Ok(in_effect.pop())
+}
+
+impl Session<'_> {
+    /// Rolls back a transaction that [`choose`] gave.
+    pub fn rollback(&self, transaction: Transaction, listen: Listener<'_>) -> Result<RolledBack> {
+        let id = transaction.id;
+        self.may_undo(&transaction)?;
+        let begin = Record::Rollback { by: self.caller.clone(), boot_id: self.boot_id.clone() };
+        store::note(self.host, &transaction.dir, &begin).map_err(|error| {
+            Error::refused(format!("cannot write {}/journal: {}", transaction.dir, super::execute::words(&error)))
+        })?;
+        let gone = |what: &str| Error::incomplete(format!("the record of transaction {id} cannot be used: {what}"));
+        let Some(transaction) = store::load(self.host, id).map_err(|what| gone(&what))? else {
+            return Err(gone("it is not there any more"));
+        };
+        let left = self.undo(&transaction, listen)?;
+        let rebooted = self.boot_id.is_some() && self.boot_id != transaction.journal.boot_id;
+        Ok(RolledBack {
+            id,
+            left,
+            reboot: rebooted && self.host.kind() == Kind::Live && !transaction.plan.steps.is_empty(),
+        })
+    }
+
+    /// The programs are there that undoing needs.
+    fn may_undo(&self, transaction: &Transaction) -> Result<()> {
+        for step in &transaction.plan.steps {
+            let program = match &step.action {
+                Action::Generate { argv, .. } => argv.first(),
+                Action::Run { undo, .. } => undo.first(),
+                _ => None,
+            };
+            if let Some(program) = program.filter(|program| !self.host.has_program(program)) {
+                return Err(Error::refused(format!(
+                    "the program {program}, which rolling back needs, is not installed"
+                ))
+                .hint("install the package that has it, then try again"));
+            }
+        }
+        Ok(())
+    }
+}

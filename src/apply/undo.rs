@@ -1,0 +1,131 @@
+//! The way back. The order is that of the plan, for the same reason: configuration first, which nothing boots by itself, then what is
+//! made from it. Only a function that was handed over goes back before.
+
+use super::execute::{Did, Failure, Work};
+use super::journal::{Journal, Left, Progress, Record};
+use super::store::Stored;
+use super::{Event, bind, command, files, generate};
+use crate::facts::{Needs, initramfs, kernel};
+use crate::host::Fact;
+use crate::steps::{Action, Product, Step};
+
+/// When what is undone.
+fn phase(action: &Action) -> u8 {
+    match action {
+        Action::Bind { .. } => 0,
+        Action::WriteFile { .. } | Action::RemoveFile { .. } => 1,
+        Action::Generate { .. } => 2,
+        Action::Run { .. } => 3,
+    }
+}
+
+/// The steps in the order in which they are undone.
+fn order(plan: &Stored) -> Vec<(usize, &Step)> {
+    let mut steps: Vec<(usize, &Step)> = plan.steps.iter().enumerate().collect();
+    steps.sort_by_key(|(number, step)| {
+        let phase = phase(&step.action);
+        let number = i64::try_from(*number).unwrap_or(i64::MAX);
+        (phase, if phase < 2 { -number } else { number })
+    });
+    steps
+}
+
+impl Work<'_> {
+    /// Undoes what began and is not undone yet. `same_boot`: nothing was booted since. Fails with the step and why.
+    pub(super) fn undo(&mut self, journal: &Journal, same_boot: bool) -> Result<Vec<Left>, (usize, Failure)> {
+        let mut left: Vec<Left> =
+            journal.steps.values().flat_map(|step| step.undone.iter().flatten()).cloned().collect();
+        // Room for what follows, where the disk is full.
+        let _ = self.host.remove(&self.reserve());
+        let mut regenerated = false;
+        for (number, step) in order(self.plan) {
+            let Some(progress) = journal.steps.get(&number) else { continue };
+            if progress.before.is_none() || progress.undone.is_some() {
+                continue;
+            }
+            (self.listen)(Event::Undo(&step.action));
+            // Best effort: undoing again what is undone changes nothing.
+            let _ = self.note(&Record::UndoIntent { step: number });
+            let here =
+                self.back(number, &step.action, progress, journal.applied, same_boot).map_err(|f| (number, f))?;
+            let _ = self.note(&Record::Undone { step: number, left: here.clone() });
+            regenerated |= phase(&step.action) == 2;
+            left.extend(here);
+        }
+        if regenerated {
+            left.extend(self.newer_images());
+        }
+        Ok(left)
+    }
+
+    fn back(
+        &mut self,
+        step: usize,
+        action: &Action,
+        progress: &Progress,
+        later: bool,
+        same_boot: bool,
+    ) -> Did<Vec<Left>> {
+        match action {
+            Action::WriteFile { path, after, .. } => files::restore(self, path, Some(after.as_bytes()), progress),
+            Action::RemoveFile { path, .. } => files::restore(self, path, None, progress),
+            Action::Generate { argv, output, product } if later => {
+                generate::back_again(self, argv, output, product, progress)
+            }
+            Action::Generate { argv, output, product } => generate::put_back(self, argv, output, product, progress),
+            Action::Run { undo, fence, .. } => {
+                let undo = command::Undo { argv: undo, fence: fence.as_ref() };
+                command::undo(self, step, &undo, progress)
+            }
+            Action::Bind { .. } if same_boot => bind::give_back(self, progress),
+            Action::Bind { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// A file that only takes room, so that there is some when the disk is full.
+    pub(super) fn reserve(&self) -> String {
+        format!("{}/reserve", self.dir)
+    }
+
+    /// Kernels that were installed since have images that were made with vfioneer's files. They are made again without.
+    fn newer_images(&mut self) -> Vec<Left> {
+        let needs = Needs { kernel: true, boot: true, ..Needs::LIST };
+        let kernel = kernel::collect(self.host, needs);
+        let images = initramfs::collect(self.host, needs, &kernel).images;
+        let plan = self.plan;
+        let mut left = Vec::new();
+        for image in &images {
+            let known = |step: &&Step| matches!(&step.action, Action::Generate { output, .. } if *output == image.path);
+            if plan.steps.iter().any(|step| known(&step)) || !is_ours(self, &image.path) {
+                continue;
+            }
+            let Some((argv, product)) = plan.steps.iter().find_map(|step| like(step, image)) else { continue };
+            if let Err(failure) = generate::again(self, &argv, &image.path, &product) {
+                let reason = format!("still claims devices when it boots: {}; make it again by hand", failure.why);
+                left.push(Left { path: image.path.clone(), reason, matters: true });
+            }
+        }
+        left
+    }
+}
+
+/// True if an image has anything of vfioneer's.
+fn is_ours(work: &Work<'_>, path: &str) -> bool {
+    match initramfs::read_image(work.host, path) {
+        Fact::Known(content) => content.files.keys().chain(&content.scripts).any(|path| path.contains("vfioneer")),
+        _ => false,
+    }
+}
+
+/// A step's command for another kernel's image.
+fn like(step: &Step, image: &initramfs::Image) -> Option<(Vec<String>, Product)> {
+    let Action::Generate { argv, product, .. } = &step.action else { return None };
+    let release = match product {
+        Product::Image { release, .. } if !image.unified => release,
+        Product::Unified { release, .. } if image.unified => release,
+        _ => return None,
+    };
+    let named =
+        !release.is_empty() && !image.release.is_empty() && argv.iter().any(|word| word.contains(release.as_str()));
+    named.then(|| (argv.iter().map(|word| word.replace(release.as_str(), &image.release)).collect(), product.clone()))
+}

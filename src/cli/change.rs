@@ -1,0 +1,71 @@
+//! What the verbs that change a host share: the host itself, and what is said while they work.
+
+use super::Global;
+use crate::apply::Event;
+use crate::error::{Error, Result};
+use crate::host::{TreeMut, console};
+use crate::report::plan::what;
+use crate::report::{cut, plain};
+
+/// Done; reboot, then verify.
+pub(super) const REBOOT: u8 = 10;
+
+/// The most columns of a line that a command prints.
+const LONGEST: usize = 160;
+
+/// The host that the options name, to be changed.
+pub(super) fn host(global: &Global) -> Result<TreeMut> {
+    match (&global.root, &global.from) {
+        (_, Some(_)) => Err(Error::refused("a recorded host cannot be changed")
+            .hint("run the command on the host itself, or with --root on its mounted system")),
+        (Some(dir), None) => TreeMut::mounted(dir),
+        (None, None) => Ok(TreeMut::live()),
+    }
+}
+
+/// Says on stderr what happens. A command that takes long shows the seconds on a terminal.
+pub(super) struct Progress {
+    verbose: bool,
+    terminal: bool,
+    seconds: u32,
+}
+
+impl Progress {
+    pub(super) fn new(global: &Global) -> Progress {
+        Progress { verbose: global.verbose, terminal: console::stderr_is_terminal(), seconds: 0 }
+    }
+
+    pub(super) fn tell(&mut self, event: Event<'_>) {
+        if let Event::Output("") = event {
+            self.seconds += 1;
+            if self.terminal {
+                console::stderr(&format!("\r      {} s ", self.seconds));
+            }
+            return;
+        }
+        let text = match event {
+            Event::Recovering(id) => format!("Transaction {id} was interrupted; it is undone first.\n"),
+            Event::Step(number, all, action) => format!("[{number}/{all}] {}\n", plain(&what(action))),
+            Event::Undo(action) => format!("[undo] {}\n", plain(&what(action))),
+            Event::Output(line) if self.verbose => format!("      | {}\n", cut(&plain(line), LONGEST)),
+            Event::Output(_) => return,
+            Event::Note(note) => format!("      {}\n", plain(note)),
+        };
+        if self.seconds > 0 && self.terminal {
+            console::stderr("\r\x1b[K");
+        }
+        self.seconds = 0;
+        console::stderr(&text);
+    }
+}
+
+/// Asks, where the options do not answer already.
+pub(super) fn consent(yes: bool, question: &str) -> Result<()> {
+    let answer = if yes { Some(true) } else { console::confirm(question) };
+    match answer {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::refused("nothing was changed")),
+        None => Err(Error::refused("nobody can be asked here: standard input is no terminal")
+            .hint("add --yes to go on without being asked")),
+    }
+}

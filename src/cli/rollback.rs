@@ -1,0 +1,55 @@
+//! `vfioneer rollback [ID]`: what a transaction changed is brought back.
+
+use super::change::{self, Progress, REBOOT};
+use super::{Answer, Global};
+use crate::apply::{Session, rollback};
+use crate::error::Result;
+use crate::host::{Caller, console};
+use crate::report::{self, Style};
+use clap::Args;
+
+/// Something was left as it is, and a person has to look at it.
+const LEFT: u8 = 5;
+
+/// Arguments of `rollback`.
+#[derive(Args, Debug)]
+#[command(after_help = "An interrupted transaction is undone first; without a number, that is all then.\n\
+    With --root, it works from a rescue system, too.\n\n\
+    Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed,\n\
+    5 a person is needed, 10 done: reboot.")]
+pub struct RollbackArgs {
+    /// The transaction, by its number in `vfioneer history`; without it the newest in effect
+    id: Option<u32>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
+    let host = change::host(global)?;
+    let mut progress = Progress::new(global);
+    let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
+    if args.id.is_none() && !recovered.is_empty() {
+        return Ok(Answer::yes(report::transaction::recovered(global.json, &recovered)));
+    }
+    let Some(transaction) = rollback::choose(&host, args.id)? else {
+        return Ok(Answer::yes(report::transaction::nothing(global.json)));
+    };
+    if !args.yes {
+        console::stderr(&report::transaction::will_be_undone(&Style::stderr(), &transaction));
+    }
+    change::consent(args.yes, &format!("Roll back transaction {}?", transaction.id))?;
+    let session = Session::open(&host, Caller::new())?;
+    session.recover(&mut |event| progress.tell(event))?;
+    let done = session.rollback(transaction, &mut |event| progress.tell(event))?;
+    let text = match global.json {
+        true => report::transaction::rolled_back_json(&done),
+        false => report::transaction::rolled_back(&global.style(), &done),
+    };
+    let code = match () {
+        () if done.left.iter().any(|left| left.matters) => LEFT,
+        () if done.reboot => REBOOT,
+        () => 0,
+    };
+    Ok(Answer { text, code })
+}
