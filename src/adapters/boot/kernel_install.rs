@@ -6,15 +6,17 @@
 //! `/etc/kernel/cmdline` says the same for kernels to come.
 
 use super::super::Work;
+use super::super::initramfs::is_right;
 use super::edits::{Edits, words_file};
 use super::{WordChange, todo};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Entry, normal_entries};
+use crate::facts::initramfs::{Generator, Image};
 use crate::parse::bls;
 use crate::parse::cmdline::Cmdline;
 use crate::parse::lines::lines;
 use crate::steps::reasons::reason;
-use crate::steps::{Action, Product, Step};
+use crate::steps::{Action, Step};
 use std::collections::BTreeSet;
 
 const CMDLINE: &str = "/etc/kernel/cmdline";
@@ -32,7 +34,9 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     }
     let mut work = Work::default();
     work.files.extend(source(&snap.boot, change));
-    work.commands.extend(change.images.then(|| copies(snap)).into_iter().flatten().map(|copy| copy.step()));
+    if change.images {
+        work.extend(images(snap, change));
+    }
     let edits = edited(&entries, change);
     if change.escape {
         let present = snap.own.text(PLUGIN);
@@ -88,41 +92,41 @@ fn today(boot: &Boot) -> Option<String> {
     Some(entry.words().filter(|word| !of_loader(word)).collect::<Vec<_>>().join(" "))
 }
 
-/// An image that kernel-install copied onto the ESP.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ImageCopy {
-    /// The kernel it is for.
-    pub release: String,
-    /// What the generator builds: `/boot/initrd.img-6.1.0-31-amd64`.
-    pub from: String,
-    /// What the loader reads.
-    pub to: String,
-}
-
-impl ImageCopy {
-    fn step(self) -> Step {
-        let product = Product::Image { release: self.release, modules: Vec::new(), files: Vec::new() };
-        let argv = vec!["cp".to_owned(), self.from, "{out}".to_owned()];
-        Step { action: Action::Generate { argv, output: self.to, product }, why: reason("image-copy", &[]) }
+/// The images of all entries that are not what they should be: copied from `/boot`, where kernel-install took them from, or built
+/// where they lie, as a plugin did.
+fn images(snap: &Snapshot, change: &WordChange) -> Work {
+    let mut work = Work::default();
+    for image in on_esp(snap).filter(|image| !is_right(snap, image, &change.contents)) {
+        let name = image.path.rsplit('/').next().unwrap_or_default();
+        let original = format!("/boot/{name}");
+        let (argv, id) = if snap.initramfs.images.iter().any(|image| image.path == original) {
+            (vec!["cp".to_owned(), original, "{out}".to_owned()], "image-copy")
+        } else if snap.initramfs.generator.known() == Some(&Generator::Dracut) {
+            // dracut 059 and 106 `50-dracut.install`.
+            let argv = ["dracut", "--force", "--no-uefi", "{out}", &image.release];
+            (argv.map(str::to_owned).to_vec(), "image-on-esp")
+        } else {
+            work.manual.push(reason("image-by-plugin", &[("path", &image.path), ("release", &image.release)]));
+            continue;
+        };
+        let product = change.contents.product(snap, &image.release);
+        let action = Action::Generate { argv, output: image.path.clone(), product };
+        work.commands.push(Step { action, why: reason(id, &[("release", &image.release)]) });
     }
+    work
 }
 
-/// The images of all entries that have a counterpart of the same name in `/boot`, from which they were copied. An image that is
-/// only on the ESP was built there by a plugin (dracut's), and the generator builds it again.
-pub fn copies(snap: &Snapshot) -> Vec<ImageCopy> {
-    let mut found = BTreeSet::new();
+/// The images that entries name, microcode and what lies in `/boot` itself left out, each once.
+fn on_esp(snap: &Snapshot) -> impl Iterator<Item = &Image> {
+    let mut named = BTreeSet::new();
     for place in snap.boot.places.iter().filter(|place| place.effective && place.key == "options") {
         let Some((root, _)) = place.file.path.split_once("/loader/entries/") else { continue };
-        for initrd in bls::parse(&place.file.text).all("initrd") {
-            let to = format!("{root}{}", initrd.value);
-            let from = format!("/boot/{}", initrd.value.rsplit('/').next().unwrap_or_default());
-            let image = snap.initramfs.images.iter().find(|image| image.path == from && from != to);
-            if let Some(image) = image {
-                found.insert(ImageCopy { release: image.release.clone(), from, to });
-            }
-        }
+        named.extend(bls::parse(&place.file.text).all("initrd").map(|initrd| format!("{root}{}", initrd.value)));
     }
-    found.into_iter().collect()
+    snap.initramfs.images.iter().filter(move |image| {
+        let in_boot = image.path.strip_prefix("/boot/").is_some_and(|name| !name.contains('/'));
+        !in_boot && named.contains(&image.path)
+    })
 }
 
 /// An entry "without passthrough" beside every normal one.

@@ -14,8 +14,6 @@ mod ostree;
 mod proxmox;
 mod uki;
 
-pub use kernel_install::{ImageCopy, copies};
-
 use super::Work;
 use super::initramfs::Contents;
 use crate::facts::Snapshot;

@@ -111,12 +111,12 @@ fn in_boot(snap: &Snapshot) -> impl Iterator<Item = &Image> {
 }
 
 /// True if an image is known to hold all that is wanted.
-fn is_right(snap: &Snapshot, image: &Image, contents: &Contents) -> bool {
+pub(super) fn is_right(snap: &Snapshot, image: &Image, contents: &Contents) -> bool {
     let kernel = kernel(snap, &image.release);
     image.content.known().is_some_and(|content| contents.missing_in(content, kernel).is_empty())
 }
 
-fn kernel<'a>(snap: &'a Snapshot, release: &str) -> Option<&'a InstalledKernel> {
+pub(super) fn kernel<'a>(snap: &'a Snapshot, release: &str) -> Option<&'a InstalledKernel> {
     snap.kernel.installed.iter().find(|kernel| kernel.release == release)
 }
 

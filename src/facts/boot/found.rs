@@ -58,6 +58,8 @@ pub(super) struct Found {
     pub signs: Signs,
     pub grub: Generator,
     pub grub_configs: Vec<GrubConfig>,
+    pub ukify: bool,
+    pub uki_conf: Option<Arc<TextFile>>,
     pub loader_configs: Vec<Arc<TextFile>>,
     pub saved_entry: Option<Evidence>,
     pub unread: Vec<(String, Why)>,

@@ -182,6 +182,10 @@ pub struct Boot {
     pub saved_entry: Option<Evidence>,
     /// What makes GRUB's configuration.
     pub grub: Generator,
+    /// kernel-install has ukify's plugin.
+    pub ukify: bool,
+    /// ukify's settings (ukify(1) uki.conf), where there are some.
+    pub uki_conf: Option<Arc<TextFile>>,
     /// Every grub.cfg.
     pub grub_configs: Vec<GrubConfig>,
     /// Every loader.conf of systemd-boot.
@@ -235,6 +239,8 @@ pub fn collect(host: &dyn Host, kernel: &Kernel) -> Boot {
         entry_selected: firmware.selected,
         saved_entry: found.saved_entry,
         grub: found.grub,
+        ukify: found.ukify,
+        uki_conf: found.uki_conf,
         grub_configs: found.grub_configs,
         loader_configs: found.loader_configs,
         unread: found.unread,

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// The chains that take the words of a whole `/etc/kernel/cmdline`, line ends being spaces.
 const ALL_LINES: &[Chain] = &[Chain::SystemdBoot, Chain::Uki, Chain::Sdbootutil, Chain::GrubBls];
 
+/// Where ukify's plugin looks for its settings; the first one counts (systemd 257 `60-ukify.install`).
+const UKI_CONFS: &[&str] = &["/etc", "/run", "/usr/local/lib", "/usr/lib"];
+
 /// Reads all of it.
 pub(super) fn collect(host: &dyn Host, found: &mut Found) {
     proxmox(host, found);
@@ -82,6 +85,9 @@ fn unified(host: &dyn Host, found: &mut Found) {
             found.signs.uki.get_or_insert_with(|| Evidence::at(file.path.clone(), layout.line, text));
         }
     }
+    found.ukify = found.there(host, "/usr/lib/kernel/install.d/60-ukify.install").is_some();
+    found.uki_conf =
+        UKI_CONFS.iter().map(|dir| format!("{dir}/kernel/uki.conf")).find_map(|path| found.text(host, &path));
     let (mut paths, _) = dropin::files(host, &["/etc/cmdline.d"], ".conf");
     for name in found.list(host, "/etc/mkinitcpio.d") {
         let Some(preset) = found.text(host, &format!("/etc/mkinitcpio.d/{name}")) else { continue };

@@ -56,7 +56,7 @@ fn every_entry_and_those_to_come() {
     let [_, Action::Generate { argv, output, product }] = generated.as_slice() else { panic!("{generated:?}") };
     assert_eq!(argv, &["cp", "/boot/initrd.img-6.12.1-amd64", "{out}"]);
     assert_eq!(output, "/boot/efi/0a1b/6.12.1-amd64/initrd.img-6.12.1-amd64");
-    assert!(matches!(product, Product::Image { release, .. } if release == "6.12.1-amd64"));
+    assert!(matches!(product, crate::steps::Product::Image { release, .. } if release == "6.12.1-amd64"));
     assert!(after.work(&words("intel_iommu=on iommu=pt", "quiet")).is_empty());
 }
 
