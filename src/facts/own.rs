@@ -19,6 +19,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub const FILES: &[&str] = &[
     CLAIMS,
     SCRIPT,
+    "/etc/vfioneer/refresh-esps.sh",
     "/etc/initramfs-tools/hooks/vfioneer",
     "/etc/initramfs-tools/scripts/init-top/00-vfioneer",
     "/etc/initramfs/post-update.d/zzz-vfioneer",

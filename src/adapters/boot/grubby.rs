@@ -48,7 +48,11 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     }
     let words = [&todo.add[..], &todo.remove[..]].concat().join(" ");
     work.files = edits.steps(|path| {
-        let id = if path.contains("/loader/entries/") { "bls-entry" } else { "bls-source" };
+        let id = match path {
+            _ if path.contains("/loader/entries/") => "bls-entry",
+            _ if path.ends_with("/grubenv") => "bls-block",
+            _ => "bls-source",
+        };
         reason(id, &[("words", &words)])
     });
     work

@@ -17,7 +17,9 @@ use crate::steps::{Action, Step};
 use std::sync::Arc;
 
 const CMDLINE: &str = "/etc/kernel/cmdline";
-const REFRESH: &str = include_str!("files/refresh-esps.sh");
+/// Brings the partitions up to date.
+const SCRIPT: &str = "/etc/vfioneer/refresh-esps.sh";
+const SCRIPT_TEXT: &str = include_str!("files/refresh-esps.sh");
 
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
@@ -52,6 +54,10 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         work.extend(grub);
     }
     if work.manual.is_empty() {
+        let present = snap.own.text(SCRIPT);
+        if present != Some(SCRIPT_TEXT) {
+            work.files.push(Step::write(SCRIPT, present, SCRIPT_TEXT, 0o755, reason("pve-script", &[])));
+        }
         work.commands.push(refresh(&change.add));
     } else {
         work.manual.push(reason("then-run", &[("command", "proxmox-boot-tool refresh")]));
@@ -60,11 +66,14 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     work
 }
 
-/// Brings the partitions up to date, and again where that is undone.
+/// Brings the partitions up to date, and again where that is undone: the script's own file is gone by then.
 fn refresh(words: &[String]) -> Step {
-    let script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", REFRESH, "vfioneer-esps"];
-    let undo: Vec<String> = script.map(str::to_owned).to_vec();
-    let argv = [&undo[..], words].concat();
+    let command = |script: &[&str], words: &[String]| {
+        let front = ["unshare", "--mount", "--propagation", "private", "sh"];
+        let all = front.iter().chain(script).map(|word| (*word).to_owned());
+        all.chain(words.iter().cloned()).collect::<Vec<_>>()
+    };
+    let (argv, undo) = (command(&[SCRIPT], words), command(&["-c", SCRIPT_TEXT, SCRIPT], &[]));
     Step { action: Action::Run { argv, undo, touches: Vec::new(), fence: None }, why: reason("pve-refresh", &[]) }
 }
 

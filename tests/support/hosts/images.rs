@@ -1,6 +1,6 @@
 //! initramfs images and unified kernel images of a constructed host.
 
-#![allow(clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::expect_used, clippy::disallowed_methods, dead_code)]
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
