@@ -1,13 +1,13 @@
 //! Command line, boot entries, images: what booted, and what boots next.
 
 use super::{Ctx, Judged};
+use crate::adapters::initramfs::{Fault, faults};
 use crate::facts::boot::{Entry, Place, normal_entries};
 use crate::facts::initramfs::{Content, Image};
 use crate::facts::{Evidence, Snapshot};
 use crate::goal::Method;
 use crate::host::Fact;
 use crate::parse::cmdline::Cmdline;
-use crate::steps::sha256;
 
 /// Evidence of one outcome.
 const SHOWN: usize = 4;
@@ -115,42 +115,16 @@ pub(super) fn default_entry(ctx: &Ctx<'_>) -> Option<Judged> {
     Some(judged.value("title", value).evidence([saved.clone(), line_of(chosen)]))
 }
 
-/// What is wrong with one image.
-pub(super) enum Fault<'a> {
-    /// A text is not in it.
-    Missing(&'a str),
-    /// A text in it is another.
-    Differs(&'a str),
-    /// A module is not in it, and not in its kernel either.
-    Module(&'a str),
-    /// The script is in it, and nothing runs it before udev.
-    Late,
-}
-
 /// The faults of one image.
-pub(super) fn faults<'a>(
+pub(super) fn faults_of<'a>(
     snap: &Snapshot,
     image: &Image,
     content: &Content,
-    method: Method,
     modules: &'a [String],
     files: &'a [(String, String)],
 ) -> Vec<Fault<'a>> {
-    let mut found = Vec::new();
-    for (path, wanted) in files {
-        match content.copy_of(path) {
-            None => found.push(Fault::Missing(path)),
-            Some(text) if sha256(text.as_bytes()) != *wanted => found.push(Fault::Differs(path)),
-            Some(_) => {}
-        }
-    }
     let kernel = snap.kernel.installed.iter().find(|kernel| kernel.release == image.release);
-    let builtin = |module: &str| kernel.and_then(|k| k.builtin.known()).is_some_and(|all| all.contains(module));
-    found.extend(modules.iter().filter(|m| !content.has_module(m) && !builtin(m)).map(|m| Fault::Module(m)));
-    if method == Method::Identity && found.is_empty() && !content.claims_before_udev() {
-        found.push(Fault::Late);
-    }
-    found
+    faults(content, kernel, modules, files)
 }
 
 /// The image of every kernel that can boot claims what was chosen.
@@ -171,7 +145,7 @@ pub(super) fn images(ctx: &Ctx<'_>, method: Method, modules: &[String], files: &
             Fact::Absent => continue,
             Fact::Unknown(why) => return Judged::unknown(about, &image.path, why),
         };
-        let faults = faults(snap, image, content, method, modules, files);
+        let faults = faults_of(snap, image, content, modules, files);
         if let Some(first) = faults.first() {
             bad.push(image.path.clone());
             // The first image's first fault names the reason; the evidence shows all.

@@ -182,13 +182,13 @@ fn script_lines(snap: &Snapshot) -> Vec<Evidence> {
 fn image_of_running(ctx: &Ctx<'_>) -> Option<(&'static str, Vec<Evidence>)> {
     let release = ctx.snap.kernel.release.known()?;
     let expected = ctx.applied.expect.iter().find_map(|expect| match expect {
-        Expectation::Images { method, modules, files } => Some((*method, modules, files)),
+        Expectation::Images { modules, files, .. } => Some((modules, files)),
         _ => None,
     });
-    let (method, modules, files) = expected?;
+    let (modules, files) = expected?;
     for image in ctx.snap.initramfs.of(release) {
         let Fact::Known(content) = &image.content else { continue };
-        let faults = boot::faults(ctx.snap, image, content, method, modules, files);
+        let faults = boot::faults_of(ctx.snap, image, content, modules, files);
         if !faults.is_empty() {
             let lines = faults.iter().take(SHOWN).map(|fault| boot::fault_line(image, fault));
             return Some(("image-of-running", lines.collect()));

@@ -62,7 +62,7 @@ pub enum NotClaimable {
     Virtual(Address),
 }
 
-/// The claims of functions, functions of a slot together.
+/// The claims of functions, functions of a slot together; for vfio-pci, where nobody knows of a driver made for them.
 ///
 /// A serial number is recorded only if it tells the function from all others of the same ids, subsystem ids and
 /// function number: boards exist whose serial numbers are all zeros or all the same.
@@ -104,7 +104,7 @@ fn claim(pci: &Pci, address: &Address) -> Result<Claim, NotClaimable> {
         .filter(|serial| twins.iter().all(|twin| !twin.serial.is_unknown() && twin.serial.known() != Some(serial)));
     Ok(Claim {
         address: *address,
-        driver: driver(function),
+        driver: "vfio-pci".to_owned(),
         ids: (ids.vendor, ids.device),
         subsystem: subsystem.map(|ids| (ids.vendor, ids.device)),
         path,
@@ -120,12 +120,6 @@ fn optional<T: Clone>(fact: &Fact<T>) -> Result<Option<T>, Why> {
         Fact::Absent => Ok(None),
         Fact::Unknown(why) => Err(why.clone()),
     }
-}
-
-/// The vfio driver for a function: the most specific that matches it, as `/sys/bus/pci/drivers` names it.
-pub fn driver(function: &Function) -> String {
-    let module = function.vfio_variants.known().and_then(|modules| modules.first());
-    driver_of(module.map_or("vfio_pci", String::as_str)).to_owned()
 }
 
 /// The driver that a module of vfio registers: vfio-pci is called so, its variants by their module

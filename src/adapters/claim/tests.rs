@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::checks::testing::{at, function};
-use crate::facts::pci::Ids;
 
 fn pci(mut functions: Vec<Function>) -> Pci {
     functions.sort_by_key(|function| function.address);
@@ -80,13 +79,13 @@ fn what_cannot_be_claimed() {
 }
 
 #[test]
-fn the_most_specific_vfio_driver() {
+fn drivers_and_their_modules() {
+    assert_eq!((driver_of("vfio_pci"), driver_of("mlx5_vfio_pci")), ("vfio-pci", "mlx5_vfio_pci"));
     let mut functions = card("0000:00:01.0", "0000:01:00.0");
-    functions[1].vfio_variants = Fact::Known(vec!["nvgrace_gpu_vfio_pci".into(), "vfio_pci".into()]);
-    assert_eq!(driver(&functions[1]), "nvgrace_gpu_vfio_pci");
-    functions[1].vfio_variants = Fact::Known(vec!["vfio_pci".into()]);
-    assert_eq!(driver(&functions[1]), "vfio-pci");
-    functions[1].ids = Fact::Known(Ids { vendor: 1, device: 2 });
-    functions[1].vfio_variants = Fact::Unknown(Why::NotRead);
-    assert_eq!(driver(&functions[1]), "vfio-pci");
+    functions[1].candidates = Fact::Known(vec!["nouveau".into(), "nvidiafb".into()]);
+    functions[1].driver = Fact::Known("nouveau".into());
+    assert_eq!(natives(&functions[1]), ["nouveau", "nvidiafb"]);
+    functions[1].driver = Fact::Known("vfio-pci".into());
+    functions[1].candidates = Fact::Known(vec!["vfio_pci".into(), "nouveau".into()]);
+    assert_eq!(natives(&functions[1]), ["nouveau"]);
 }

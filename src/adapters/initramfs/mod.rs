@@ -4,14 +4,17 @@
 //! made is looked into before it takes the old one's place. Rescue images are left as they are.
 
 mod dracut;
+mod faults;
 mod initramfs_tools;
 pub mod mkinitcpio;
 mod rpm_ostree;
 
+pub use faults::{Fault, faults};
+
 use super::Work;
 use super::claim::{SCRIPT, Wanted};
 use crate::facts::Snapshot;
-use crate::facts::initramfs::{Content, Generator, Image};
+use crate::facts::initramfs::{Generator, Image};
 use crate::facts::kernel::InstalledKernel;
 use crate::facts::own;
 use crate::parse::claims;
@@ -32,8 +35,6 @@ pub struct Contents {
     pub modules: Vec<String>,
     /// Path in the image without a slash in front, and SHA-256 of the text.
     pub files: Vec<(String, String)>,
-    /// Must vfioneer's script run before udev?
-    pub before_udev: bool,
 }
 
 impl Contents {
@@ -46,29 +47,12 @@ impl Contents {
             Wanted::Ids(_) => modprobe_file(snap, wanted),
         };
         let files = files.iter().map(|file| (file.0.trim_start_matches('/').to_owned(), sha256(file.1.as_bytes())));
-        Contents { modules, files: files.collect(), before_udev: matches!(wanted, Wanted::Identity(_)) }
+        Contents { modules, files: files.collect() }
     }
 
     /// The modules that must be in an image of this kernel.
     pub fn modules_for(&self, kernel: Option<&InstalledKernel>) -> Vec<String> {
-        let builtin = |name: &str| {
-            kernel.is_some_and(|kernel| kernel.builtin.known().is_some_and(|builtin| builtin.contains(name)))
-        };
-        self.modules.iter().filter(|name| !builtin(name)).cloned().collect()
-    }
-
-    /// What an image lacks, in words of paths and module names; empty if all is in it.
-    pub fn missing_in(&self, content: &Content, kernel: Option<&InstalledKernel>) -> Vec<String> {
-        let mut missing: Vec<String> =
-            self.modules_for(kernel).into_iter().filter(|name| !content.has_module(name)).collect();
-        let differs = |(path, hash): &&(String, String)| {
-            content.copy_of(path).is_none_or(|text| sha256(text.as_bytes()) != *hash)
-        };
-        missing.extend(self.files.iter().filter(differs).map(|(path, _)| format!("/{path}")));
-        if missing.is_empty() && self.before_udev && !content.claims_before_udev() {
-            missing.push(own::SCRIPT.to_owned());
-        }
-        missing
+        self.modules.iter().filter(|name| !faults::is_builtin(kernel, name)).cloned().collect()
     }
 
     /// What a generated image of a kernel must be.
@@ -88,7 +72,7 @@ pub fn work(snap: &Snapshot, wanted: &Wanted) -> Work {
         Some(Generator::RpmOstree) => rpm_ostree::work(snap, wanted, &contents),
         Some(Generator::Booster | Generator::NixOs) | None => by_hand(snap, wanted),
     };
-    let Contents { modules, files, .. } = contents;
+    let Contents { modules, files } = contents;
     work.expect.push(Expectation::Images { method: wanted.method(), modules, files });
     work
 }
@@ -113,7 +97,7 @@ fn in_boot(snap: &Snapshot) -> impl Iterator<Item = &Image> {
 /// True if an image is known to hold all that is wanted.
 pub(super) fn is_right(snap: &Snapshot, image: &Image, contents: &Contents) -> bool {
     let kernel = kernel(snap, &image.release);
-    image.content.known().is_some_and(|content| contents.missing_in(content, kernel).is_empty())
+    image.content.known().is_some_and(|content| faults(content, kernel, &contents.modules, &contents.files).is_empty())
 }
 
 pub(super) fn kernel<'a>(snap: &'a Snapshot, release: &str) -> Option<&'a InstalledKernel> {
@@ -208,7 +192,7 @@ fn by_hand(snap: &Snapshot, wanted: &Wanted) -> Work {
     let paths: Vec<&str> = files.iter().map(|file| file.0).collect();
     work.manual
         .push(reason("generator-by-hand", &[("modules", &contents.modules.join(" ")), ("files", &paths.join(" "))]));
-    if contents.before_udev {
+    if matches!(wanted, Wanted::Identity(_)) {
         work.manual.push(reason("generator-by-hand-order", &[("script", own::SCRIPT)]));
     }
     work
