@@ -31,10 +31,10 @@ pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[
     work.intent(step, Before { files, ..Before::default() })?;
     let stands = fence.map(|fence| fence::up(work, step, fence, &step.to_string())).transpose()?;
     work.run(argv, &step.to_string())?;
-    let after = traces(work.host, touches)?;
     if let (Some(fence), Some((files, dirs))) = (fence, stands) {
         fence::down(work, step, fence, &files, &dirs)?;
     }
+    let after = traces(work.host, touches)?;
     work.note(&Record::Done { step, after })
 }
 

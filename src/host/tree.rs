@@ -304,7 +304,7 @@ impl Tree {
         let (dir, kept) = self.dir(path)?;
         let fd = if kept && self.kind == Kind::Live {
             // It may have been removed and made anew, see `ask`; then the one that was kept shows no names.
-            fs::openat(CWD, if path.is_empty() { "/" } else { path }, flags, Mode::empty())?
+            fs::openat(self.open_dir(path)?, ".", flags, Mode::empty())?
         } else {
             fs::openat(&dir, ".", flags, Mode::empty())?
         };
