@@ -7,8 +7,16 @@ mod cells;
 mod findings;
 #[path = "lab/listing.rs"]
 mod listing;
+#[path = "lab/machine.rs"]
+mod machine;
 #[path = "lab/recorded.rs"]
 mod recorded;
+#[path = "lab/takes.rs"]
+mod takes;
+#[path = "lab/tree.rs"]
+mod tree;
+#[path = "lab/variant.rs"]
+mod variant;
 
 use cells::{Cell, State, Vendor};
 use recorded::Pseudonyms;
@@ -109,7 +117,7 @@ fn check(id: &str, severity: &str, subject: &str) -> Value {
 
 #[test]
 fn findings_must_fit_the_state() {
-    let expected = |state| Cell { debian: 13, vendor: Vendor::Amd, state }.expected();
+    let expected = |state| Cell { variant: variant::Variant::usual(13), vendor: Vendor::Amd, state }.expected();
     let off = check("iommu-off-in-kernel", "error", "host");
     assert_eq!(findings::compare(&off, 1, &expected(State::OffInKernel), false), Vec::<String>::new());
     assert!(!findings::compare(&off, 0, &expected(State::OffInKernel), false).is_empty(), "exit code");
@@ -149,11 +157,35 @@ fn a_capture_that_leaks_is_caught() {
 }
 
 #[test]
-fn the_subset_has_every_release_vendor_and_most_states() {
-    let subset = cells::select("subset");
-    for part in ["debian12", "debian13", "intel", "amd"] {
-        assert!(subset.iter().any(|cell| cell.name().contains(part)), "{part}");
+fn every_difference_of_two_trees_is_told() {
+    let one = "dir\t755\t0:0\tboot\t\ndir\t755\t0:0\tusr/bin\t\nfile\t644\t0:0\tetc/fstab\tabc\n";
+    let differ = |other: &str| tree::differences(one, other, &["ignored"]);
+    assert_eq!(differ(one), Ok(vec![]));
+    assert_eq!(differ(&format!("{one}file\t644\t0:0\tetc/ignored\tabc\n")), Ok(vec![]));
+    for (from, to) in [("644", "600"), ("0:0\tetc/fstab", "1:0\tetc/fstab"), ("abc", "abd"), ("file", "link")] {
+        assert_eq!(differ(&one.replace(from, to)).map(|all| all.len()), Ok(1), "{from}");
     }
-    assert_eq!(subset.len(), 7);
-    assert_eq!(cells::select("all").len(), 28);
+    assert_eq!(differ(&format!("{one}file\t644\t0:0\tetc/new\tabc\n")).map(|all| all.len()), Ok(1));
+    assert!(differ("dir\t755\t0:0\tboot\t\n").is_err(), "a listing that broke off");
+}
+
+#[test]
+fn the_subset_has_every_release_vendor_and_most_states() {
+    let names: Vec<String> = cells::all().iter().map(Cell::name).collect();
+    for part in ["debian12", "debian13", "intel", "amd"] {
+        assert!(cells::SUBSET.iter().any(|name| name.contains(part)), "{part}");
+    }
+    assert!(cells::SUBSET.iter().all(|name| names.iter().any(|other| other == name)));
+}
+
+#[test]
+fn the_subset_takes_on_every_loader_generator_and_layout() {
+    let names: Vec<String> = takes::all().iter().map(takes::Take::name).collect();
+    let words = ["debian12", "debian13", "intel", "amd", "grub-bios", "grub-uefi", "sdboot", "uki", "tools", "dracut"];
+    for part in words.iter().chain(&["dracut-any", "boot", "lvm", "btrfs"]) {
+        assert!(takes::SUBSET.iter().any(|name| name.contains(part)), "{part}");
+    }
+    assert!(takes::SUBSET.iter().all(|name| names.iter().any(|other| other == name)));
+    let once: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(once.len(), names.len(), "a name is not unique");
 }

@@ -9,43 +9,32 @@ use serde_json::Value;
 
 use crate::cells::{Cell, State, Vendor};
 use crate::recorded::{self, Pseudonyms};
-use crate::{disk, findings, guest, listing, machine, stamp};
+use crate::variant::Image;
+use crate::{disk, findings, guest, listing, machine};
 
 /// Boots a cell with `script` as what the host runs; gives the folder of what it wrote.
 pub fn boot(
     cell: &Cell,
-    image: &Path,
+    image: &Image,
     folder: &Path,
     binary: &Path,
     script: &str,
     mut look: impl FnMut(Duration),
 ) -> Result<PathBuf, String> {
+    disk::share(folder, binary, script)?;
     let share = folder.join("share");
-    let out = share.join("out");
-    let fail = |e: std::io::Error| format!("{}: {e}", folder.display());
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(fail)?;
-    }
-    fs::create_dir_all(&out).map_err(fail)?;
-    fs::copy(binary, share.join("vfioneer")).map_err(|e| format!("{}: {e}", binary.display()))?;
-    fs::copy(stamp::guest(script), share.join("run.sh")).map_err(fail)?;
-    fs::copy(stamp::guest("dump.sh"), share.join("dump.sh")).map_err(fail)?;
-    fs::write(share.join("options"), "").map_err(fail)?;
-    fs::write(share.join("device"), cell.device()).map_err(fail)?;
-    let image_of_cell = folder.join("disk.img");
-    disk::prepare(cell, image, &image_of_cell)?;
-    let mut booted = guest::boot(cell, folder, &mut look);
-    if booted.is_err() && guest::starved(&folder.join("serial.log")) {
-        println!("lab: {}: an emulated timer came too late; once more", cell.name());
-        disk::prepare(cell, image, &image_of_cell)?;
-        booted = guest::boot(cell, folder, &mut look);
-    }
-    fs::remove_file(&image_of_cell).map_err(fail)?;
-    booted.map(|()| out)
+    fs::write(share.join("device"), cell.device()).map_err(|e| format!("{}: {e}", share.display()))?;
+    disk::prepare(cell.state, cell.vendor, image, folder)?;
+    let booted = guest::boot(&cell.machine(), folder, |elapsed| {
+        look(elapsed);
+        true
+    });
+    disk::discard(folder)?;
+    booted.map(|()| share.join("out"))
 }
 
 /// Runs a cell; gives everything that is wrong with it.
-pub fn run(cell: &Cell, image: &Path, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
+pub fn run(cell: &Cell, image: &Image, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
     let out = match boot(cell, image, folder, binary, "run.sh", look) {
         Ok(out) => out,
         Err(problem) => return vec![problem],
@@ -68,7 +57,7 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
         line.and_then(|code| code.parse().ok()).ok_or_else(|| format!("step {step} did not run"))
     };
     let mut problems = Vec::new();
-    for step in ["sysfs.txt", "lspci.txt", "list.json", "capture", "bare"] {
+    for step in ["sysfs.txt", "lspci.txt", "list.json", "capture", "bare", "overview"] {
         if code(step)? != 0 {
             let said = read(&out.join(format!("{step}.err")))?;
             problems.push(format!("{step}: exit code {}: {}", code(step)?, said.trim()));
@@ -77,6 +66,10 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
     code("end")?;
     if !read(&out.join("bare"))?.starts_with("vfioneer ") {
         problems.push("--version in an empty root says nothing".to_owned());
+    }
+    let chain = format!("boots by {}", cell.variant.chain());
+    if !words(&read(&out.join("overview"))?).contains(&words(&chain)) {
+        problems.push(format!("the overview does not say: {chain}"));
     }
     let sysfs = listing::parse_sysfs(&read(&out.join("sysfs.txt"))?);
     let lspci = listing::parse_lspci(&read(&out.join("lspci.txt"))?);
@@ -124,6 +117,11 @@ fn capture(file: &Path, folder: &Path, binary: &Path, live: (&Value, &Value)) ->
         }
     }
     Ok(problems)
+}
+
+/// The text with its lines joined: long ones were wrapped.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn read(file: &Path) -> Result<String, String> {

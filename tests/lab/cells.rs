@@ -1,4 +1,7 @@
-//! The table of lab cells: which host is booted in which state, and what the program must find there.
+//! The table of cells that change nothing: which host is booted in which state, and what the program must find there.
+
+use crate::machine::Machine;
+use crate::variant::{Generator, Layout, Loader, Variant};
 
 /// What the firmware and the processor of the emulated host are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub enum State {
 /// One boot of one emulated host.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
-    pub debian: u8,
+    pub variant: Variant,
     pub vendor: Vendor,
     pub state: State,
 }
@@ -43,9 +46,8 @@ const STATES: [State; 7] = [
     State::NativeDriver,
 ];
 
-/// What `LAB=subset` runs: every state, both releases and both vendors.
-const SUBSET: [&str; 7] = [
-    "debian13-intel-good",
+/// What `LAB=subset` runs of these: the states that no cell of `takes` boots, both releases and both vendors.
+pub const SUBSET: [&str; 6] = [
     "debian12-amd-good",
     "debian13-amd-off-in-firmware",
     "debian12-intel-off-in-kernel",
@@ -69,15 +71,18 @@ pub struct Expected {
 impl Cell {
     /// The name by which a cell is chosen.
     pub fn name(&self) -> String {
-        format!("debian{}-{}-{}", self.debian, self.vendor.name(), self.state.name())
+        let name = format!("debian{}-{}-{}", self.variant.debian, self.vendor.name(), self.state.name());
+        if self.variant == Variant::usual(self.variant.debian) {
+            name
+        } else {
+            format!("{name}-{}", self.variant.name())
+        }
     }
 
-    /// The Debian release's own name.
-    pub fn suite(&self) -> &'static str {
-        match self.debian {
-            12 => "bookworm",
-            _ => "trixie",
-        }
+    /// The hardware.
+    pub fn machine(&self) -> Machine {
+        let uefi = self.variant.uefi();
+        Machine { vendor: self.vendor, state: self.state, uefi, moved: false, honest_disk: false }
     }
 
     /// The device that `check` is asked about.
@@ -118,7 +123,7 @@ impl Cell {
 }
 
 impl Vendor {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Vendor::Intel => "intel",
             Vendor::Amd => "amd",
@@ -127,7 +132,7 @@ impl Vendor {
 }
 
 impl State {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             State::Good => "good",
             State::OffInFirmware => "off-in-firmware",
@@ -140,26 +145,45 @@ impl State {
     }
 }
 
+/// Every kind of disk.
+pub fn variants() -> Vec<Variant> {
+    let mut variants = Vec::new();
+    for debian in [13, 12] {
+        for loader in [Loader::GrubBios, Loader::GrubUefi, Loader::SystemdBoot, Loader::Uki] {
+            for generator in [Generator::Tools, Generator::Dracut] {
+                // Debian 12 has no ukify.
+                if debian > 12 || loader != Loader::Uki {
+                    variants.push(Variant { debian, loader, generator, layout: Layout::Plain });
+                }
+            }
+        }
+    }
+    let special = [
+        (13, Loader::GrubUefi, Generator::Tools, Layout::Boot),
+        (12, Loader::GrubBios, Generator::DracutAny, Layout::Boot),
+        (13, Loader::GrubBios, Generator::Tools, Layout::Lvm),
+        (12, Loader::GrubUefi, Generator::Dracut, Layout::Lvm),
+        (13, Loader::SystemdBoot, Generator::Dracut, Layout::Btrfs),
+        (12, Loader::GrubBios, Generator::Tools, Layout::Btrfs),
+        (13, Loader::SystemdBoot, Generator::DracutAny, Layout::Plain),
+    ];
+    variants.extend(special.map(|(debian, loader, generator, layout)| Variant { debian, loader, generator, layout }));
+    variants
+}
+
 /// Every cell.
 pub fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
     for state in STATES {
         for vendor in [Vendor::Intel, Vendor::Amd] {
             for debian in [13, 12] {
-                cells.push(Cell { debian, vendor, state });
+                cells.push(Cell { variant: Variant::usual(debian), vendor, state });
             }
         }
     }
-    cells
-}
-
-/// The cells that a selection names: `all`, `subset` or a part of names.
-pub fn select(selection: &str) -> Vec<Cell> {
-    let mut cells = all();
-    cells.retain(|cell| match selection {
-        "all" => true,
-        "subset" => SUBSET.contains(&cell.name().as_str()),
-        part => cell.name().contains(part),
-    });
+    let others = variants().into_iter().filter(|variant| *variant != Variant::usual(variant.debian));
+    for (variant, vendor) in others.zip([Vendor::Intel, Vendor::Amd].into_iter().cycle()) {
+        cells.push(Cell { variant, vendor, state: State::Good });
+    }
     cells
 }

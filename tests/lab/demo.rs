@@ -6,16 +6,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cells::{Cell, State, Vendor};
-use crate::{cell, disk, guest};
+use crate::variant::Variant;
+use crate::{cell, guest};
 
 /// Boots the host and prints each of its answers as soon as it is there.
 pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
-    let host = Cell { debian: 13, vendor: Vendor::Amd, state: State::Good };
-    let image = disk::image(host.suite())?;
+    let host = Cell { variant: Variant::usual(13), vendor: Vendor::Amd, state: State::Good };
+    let image = host.variant.image()?;
     let folder = folder.join("demo");
     let out = folder.join("share/out");
     let terminal = std::io::stdout().is_terminal();
-    println!("Booting an emulated PC (Debian {}, IOMMU on, a spare GPU) in QEMU; no hardware is needed.", host.debian);
+    println!(
+        "Booting an emulated PC (Debian {}, IOMMU on, a spare GPU) in QEMU; no hardware is needed.",
+        host.variant.debian
+    );
     let mut shown = 0;
     let mut said = Instant::now();
     let mut look = |elapsed: Duration| {

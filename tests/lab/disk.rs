@@ -1,47 +1,48 @@
-//! A cell's own disk: a copy of the release's image, with files edited as an owner of that host would have.
+//! A cell's own folder: a copy of its image, with files edited as an owner of that host would have, and its share.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use crate::cells::{Cell, State, Vendor};
+use crate::cells::{State, Vendor};
+use crate::stamp;
+use crate::variant::Image;
 
 /// Where the file system begins in an image.
 const OFFSET: &str = "?offset=1048576";
 
-/// The root file system's id, as `image.sh` sets it.
+/// The root file system's id, as `image/fill.sh` sets it.
 pub const ROOT_UUID: &str = "6c616220-686f-4573-a464-69736b000001";
-/// The machine's id, as `image/lab-grub` sets it.
+/// The machine's id, as `image/fill.sh` sets it.
 pub const MACHINE_ID: &str = "6c6162206d616368696e652069640001";
 
-/// The image of a Debian release; built if it isn't there, with progress on stderr.
-pub fn image(suite: &str) -> Result<PathBuf, String> {
-    let output = Command::new("sh")
-        .arg(lab().join("image.sh"))
-        .arg(suite)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| format!("image.sh: {e}"))?;
-    let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if output.status.success() && !path.is_empty() {
-        Ok(path.into())
-    } else {
-        Err(format!("image.sh {suite} failed: {}", output.status))
+/// Makes `folder` anew, with a share that holds the program, `script` as what the host runs, and a place for answers.
+pub fn share(folder: &Path, binary: &Path, script: &str) -> Result<(), String> {
+    let fail = |e: std::io::Error| format!("{}: {e}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(fail)?;
     }
+    let share = folder.join("share");
+    fs::create_dir_all(share.join("out")).map_err(fail)?;
+    fs::copy(binary, share.join("vfioneer")).map_err(|e| format!("{}: {e}", binary.display()))?;
+    fs::copy(stamp::guest(script), share.join("run.sh")).map_err(fail)?;
+    for name in ["dump.sh", "tree.sh"] {
+        fs::copy(stamp::guest(name), share.join(name)).map_err(fail)?;
+    }
+    fs::write(share.join("options"), "").map_err(fail)
 }
 
-/// The folder of the lab's own files.
-pub fn lab() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab")
-}
-
-/// Makes `disk` from `image`, in the state of `cell`.
-pub fn prepare(cell: &Cell, image: &Path, disk: &Path) -> Result<(), String> {
-    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(image).arg(disk))?;
+/// Puts a copy of `image` into `folder`, in that state.
+pub fn prepare(state: State, vendor: Vendor, image: &Image, folder: &Path) -> Result<(), String> {
+    let disk = &folder.join("disk.img");
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&image.disk).arg(disk))?;
+    if let Some(variables) = &image.variables {
+        run(Command::new("cp").arg(variables).arg(folder.join("vars")))?;
+    }
     let scratch = disk.with_extension("edit");
-    match cell.state {
+    match state {
         State::OffInKernel => {
-            let word = match cell.vendor {
+            let word = match vendor {
                 Vendor::Intel => "intel_iommu=off",
                 Vendor::Amd => "amd_iommu=off",
             };
@@ -62,6 +63,12 @@ pub fn prepare(cell: &Cell, image: &Path, disk: &Path) -> Result<(), String> {
         _ => {}
     }
     Ok(())
+}
+
+/// Removes what is large.
+pub fn discard(folder: &Path) -> Result<(), String> {
+    let disk = folder.join("disk.img");
+    fs::remove_file(&disk).map_err(|e| format!("{}: {e}", disk.display()))
 }
 
 /// The text of a file in the image.

@@ -1,50 +1,49 @@
 #!/bin/sh
-# image.sh SUITE: prints the path of a disk image of that Debian release that boots by SeaBIOS, GRUB, Linux and systemd.
-# Images are kept by the hash of everything that they are made from; what is there already is not built again.
+# image.sh SUITE LOADER GENERATOR LAYOUT: prints the path of a disk image of that Debian release that boots by itself.
+#   LOADER     grub-bios, grub-uefi, sdboot or uki, as in root.sh
+#   GENERATOR  tools (initramfs-tools), dracut (hostonly) or dracut-any (hostonly=no)
+#   LAYOUT     plain (ext4), boot (/boot on a partition of its own), lvm (ext4 on a logical volume) or btrfs (a subvolume)
+# The variables of a UEFI firmware lie beside it, as .vars. Images are kept by the hash of everything that they are made
+# from; what is there already is not built again.
 set -eu
-exec </dev/null
-suite=$1
+suite=$1 loader=$2 generator=$3 layout=$4
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfioneer-lab}
-key=$(cd "$here" && cat image.sh image/* | sha256sum | cut -c1-16)
-image=$cache/$suite-$key.img
-mkdir -p "$cache"
-exec 9>"$cache/$suite.lock" && flock 9
-[ ! -e "$image" ] || { touch "$image"; echo "$image"; exit 0; }
-# Under the lock: what interrupted runs left, and what nobody used for a month.
-rm -rf "$cache/$suite".??????
-find "$cache" -name "$suite-*.img" -mtime +30 -delete
-PATH=$PATH:/usr/sbin:/sbin
-started=$(date +%s)
-work=$(mktemp -d "$cache/$suite.XXXXXX")
-trap 'rm -rf "$work"' EXIT && trap 'exit 1' HUP INT TERM
-say() { echo "image $suite: $1 ($(($(date +%s) - started)) s)" >&2; }
-quietly() { "$@" >"$work/log" 2>&1 || { tail -n 30 "$work/log" >&2; say "failed: $1"; exit 1; }; }
-packages=linux-image-amd64,initramfs-tools,grub-pc,pciutils,kmod,udev,systemd-sysv,iproute2,procps
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-    sed -n '/^\(deb\|URIs:\)[ [].*/s!.* \(https\?://[^ ]*/debian/\?\)\( .*\)\?$!\1!p' | head -n 1)
-proxy=$(apt-config shell p Acquire::http::Proxy 2>/dev/null | sed "s/^p='\(.*\)'$/\1/")
-say "packages from ${mirror:=http://deb.debian.org/debian}"
-quietly mmdebstrap --variant=minbase --include="$packages" --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-    ${proxy:+--aptopt="Acquire::http::Proxy \"$proxy\""} --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --essential-hook="sh '$here/image/essential.sh' \"\$1\"" \
-    --customize-hook="copy-in '$here/image/lab.service' /etc/systemd/system" \
-    --customize-hook="copy-in '$here/image/lab-run' '$here/image/lab-grub' /usr/local/sbin" \
-    --customize-hook="sh '$here/image/customize.sh' \"\$1\"" "$suite" "$work/root.tar" "$mirror"
-say 'file system'
-truncate -s 2G "$work/disk.img"
-echo '2048,,L,*' | quietly sfdisk -q "$work/disk.img"
-mkdir "$work/root"
+what="image $suite $loader $generator $layout" name=$suite-$loader-$generator-$layout kind=img
+keyed='image.sh root.sh image'
+. "$here/image/cache.sh"
+case $layout in lvm) extra=lvm2 ;; btrfs) extra=btrfs-progs ;; *) extra=none ;; esac
+root=$(sh "$here/root.sh" "$suite" "$loader" "${generator%-any}" "$extra" 9>&-)
+# A partition table: for UEFI an ESP first, then /boot where it has its own, then the rest.
+next=2048 table='' number=1
+add() { table="$table$next,$1,$2
+" next=$((next + $1)) number=$((number + 1)); }
+esp='' boot=''
+case $loader in grub-bios) label=dos other=L ;; *) label=gpt other=L esp=$number; add 524288 U ;; esac
+[ "$layout" != boot ] || { boot=$number boot_at=$next; add 1048576 $other; }
+at=$next size=5242880
+add $size "$other"
+truncate -s $(((next + 2048) * 512)) "$work/disk.img"
+printf 'label: %s\n%s' $label "$table" | quietly sfdisk -q "$work/disk.img"
 [ "$(id -u)" = 0 ] && as= || as=fakeroot
-# shellcheck disable=SC2016
-quietly ${as:+fakeroot} sh -c 'tar -C "$1/root" -xf "$1/root.tar" --numeric-owner &&
-    mke2fs -q -t ext4 -L lab -U 6c616220-686f-4573-a464-69736b000001 -E offset=1048576 -d "$1/root" "$1/disk.img" 2096128k' sh "$work"
+quietly $as sh "$here/image/fill.sh" "$work" "$root" "$generator" "$layout" "$at" "${boot_at:-}" ${esp:+esp}
 say 'boot loader'
-quietly timeout 300 qemu-system-x86_64 -accel tcg -M q35 -cpu max -m 1G -display none -serial stdio -no-reboot \
+set -- -accel tcg -M q35 -cpu max -m 2G -display none -serial stdio -no-reboot -nodefaults
+drive="file=$work/disk.img,format=raw,if=none,id=root,cache=unsafe"
+if [ -n "$esp" ]; then
+    cp /usr/share/OVMF/OVMF_VARS_4M.fd "$work/vars"
+    set -- "$@" -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+        -drive if=pflash,format=raw,file="$work/vars"
+fi
+# On a logical volume it is put from inside: the file system is a disk of its own first.
+device=/dev/vda$((number - 1))
+[ "$layout" != lvm ] || set -- "$@" -drive "file=$work/lvm.img,format=raw,if=none,id=lvm,cache=unsafe" \
+    -device virtio-blk-pci,drive=lvm,addr=04.0
+[ "$layout" != lvm ] || device=/dev/vdb
+quietly timeout 900 qemu-system-x86_64 "$@" -drive "$drive" -device virtio-blk-pci,drive=root,addr=03.0 \
     -kernel "$work"/root/boot/vmlinuz-* -initrd "$work"/root/boot/initrd.img-* \
-    -append 'root=/dev/vda1 rw console=ttyS0 panic=-1 init=/usr/local/sbin/lab-grub' \
-    -drive "file=$work/disk.img,format=raw,if=virtio"
-grep -q 'lab-grub: done' "$work/log" || { tail -n 30 "$work/log" >&2; say 'failed: no boot loader'; exit 1; }
-mv "$work/disk.img" "$image"
-echo "$image"
+    -append "root=$device rw console=ttyS0 panic=-1 rd.shell=0 rd.emergency=poweroff init=/usr/local/sbin/lab-install lab=$loader,$layout,$((number - 1))"
+grep -q 'lab-install: done' "$work/log" || { tail -n 60 "$work/log" >&2; say 'failed: no boot loader'; exit 1; }
+[ -z "$esp" ] || mv "$work/vars" "${made%.img}.vars"
+mv "$work/disk.img" "$made"
+say 'made'
+echo "$made"

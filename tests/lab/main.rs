@@ -1,20 +1,32 @@
 //! The lab: boots emulated hosts with an IOMMU in known states and compares what the program says there with the truth.
 //!
-//! `LAB=subset`, `LAB=all`, `LAB=<part of a cell's name>` or `LAB=demo`; nothing runs without it.
-//! `LAB_BINARY` names the program, static, because it runs inside other releases. `LAB=all` leaves out cells that passed
-//! before with the same program, runner and image.
+//! `LAB=subset`, `LAB=all`, `LAB=cuts`, `LAB=<a cell's name or a part of names>` or `LAB=demo`; nothing runs without it, and a
+//! name that no cell has lists them all. `LAB_BINARY` names the program, static, because it runs inside other releases.
+//! `LAB=all` leaves out cells that passed before with the same program, runner and image.
+//!
+//! Two kinds of cells: those of `cells` look at a host and change nothing; those of `takes` plan, apply, reboot, verify, roll
+//! back and reboot on one disk. Disks are described in `variant`: release, boot loader, initramfs generator, layout. One
+//! cell, say that of systemd-boot and dracut on btrfs: `make lab LAB=take-debian13-amd-sdboot-dracut-btrfs`; what it
+//! left is in `.lab/cells/<name>/<number>-<stages>/` (answers, exit codes in `status`, `serial.log`) and beside them its
+//! disk where it failed. An image alone: `tests/lab/image.sh trixie sdboot dracut btrfs` prints its path.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod cell;
 mod cells;
+mod cuts;
 mod demo;
 mod disk;
 mod findings;
 mod guest;
+mod jobs;
 mod listing;
 mod machine;
 mod recorded;
 mod stamp;
+mod take;
+mod takes;
+mod tree;
+mod variant;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +34,8 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use cells::Cell;
+use jobs::Job;
+use variant::Image;
 
 /// One processor each; more machines than that only slow each other down.
 const MOST_AT_ONCE: usize = 4;
@@ -31,7 +44,7 @@ const PROGRESS: Duration = Duration::from_secs(15);
 
 /// The cells still to be run, and how many passed and failed.
 struct Run {
-    waiting: Vec<Cell>,
+    waiting: Vec<Job>,
     passed: usize,
     failed: Vec<String>,
 }
@@ -62,9 +75,9 @@ fn lab(selection: &str) -> Result<bool, String> {
         return demo::run(&folder, &binary).map(|()| true);
     }
     fs::create_dir_all(folder.join("passed")).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let mut waiting = cells::select(selection);
+    let mut waiting = jobs::select(selection);
     if waiting.is_empty() {
-        let names: Vec<String> = cells::all().iter().map(Cell::name).collect();
+        let names: Vec<String> = jobs::all().iter().map(Job::name).collect();
         return Err(format!("no cell is called {selection}; there are: {}", names.join(" ")));
     }
     let common = stamp::common(&binary)?;
@@ -93,7 +106,7 @@ fn work(run: &Mutex<Run>, folder: &Path, binary: &Path, common: &str, resume: bo
         let Some(cell) = run.lock().ok().and_then(|mut run| run.waiting.pop()) else { return };
         let name = cell.name();
         let started = Instant::now();
-        let problems = match disk::image(cell.suite()) {
+        let problems = match cell.variant().image() {
             Err(problem) => vec![problem],
             Ok(image) => {
                 let stamp = stamp::file(folder, common, &cell, &image);
@@ -116,13 +129,13 @@ fn work(run: &Mutex<Run>, folder: &Path, binary: &Path, common: &str, resume: bo
     }
 }
 
-fn attempt(cell: &Cell, image: &Path, folder: &Path, binary: &Path, stamp: &Path) -> Vec<String> {
+fn attempt(cell: &Job, image: &Image, folder: &Path, binary: &Path, stamp: &Path) -> Vec<String> {
     let name = cell.name();
     let started = Instant::now();
     let mut said = started;
     println!("lab: {name}: starts");
     let own = folder.join("cells").join(&name);
-    let mut problems = cell::run(cell, image, &own, binary, |elapsed| {
+    let mut problems = cell.run(image, &own, binary, |elapsed| {
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
             let line: String = guest::tail(&own.join("serial.log"), 1).chars().take(60).collect();

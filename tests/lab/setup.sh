@@ -12,6 +12,8 @@ mmdebstrap           /usr/bin/mmdebstrap
 debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 fdisk                /sbin/sfdisk
 e2fsprogs            /sbin/debugfs
+btrfs-progs          /sbin/mkfs.btrfs
+ovmf                 /usr/share/OVMF/OVMF_CODE_4M.fd
 pciutils             /usr/bin/lspci
 cpio                 /usr/bin/cpio
 bzip2                /usr/bin/bzip2

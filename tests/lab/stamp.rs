@@ -5,26 +5,28 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::cells::Cell;
+use crate::jobs::Job;
+use crate::variant::Image;
 
 /// What all cells of this run have in common: the program, this runner and what is put on the share.
 pub fn common(binary: &Path) -> Result<String, String> {
     let runner = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut hash = Sha256::new();
-    for file in [binary.to_owned(), runner, guest("run.sh"), guest("dump.sh")] {
+    let scripts = ["run.sh", "dump.sh", "take.sh", "tree.sh"].map(guest);
+    for file in [binary.to_owned(), runner].into_iter().chain(scripts) {
         hash.update(fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?);
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The stamp's file for one cell.
-pub fn file(folder: &Path, common: &str, cell: &Cell, image: &Path) -> PathBuf {
-    let hash = Sha256::digest(format!("{common} {cell:?} {}", image.display()));
+pub fn file(folder: &Path, common: &str, cell: &Job, image: &Image) -> PathBuf {
+    let hash = Sha256::digest(format!("{common} {cell:?} {}", image.disk.display()));
     let key: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     folder.join("passed").join(format!("{}-{key}", cell.name()))
 }
 
 /// A file of the share that all cells get.
 pub fn guest(name: &str) -> PathBuf {
-    crate::disk::lab().join("guest").join(name)
+    crate::variant::lab().join("guest").join(name)
 }

@@ -27,6 +27,7 @@ step lspci.txt lspci -Dnnkmmv
 step list.json "$program" list --all --json
 step check.json "$program" check --json
 step asked.json "$program" check --json "$(cat /lab/device)"
+step overview "$program"
 step capture "$program" capture "$out/host.tar.zst"
 step bare bare
 dmesg >"$out/dmesg"

@@ -1,0 +1,50 @@
+#!/bin/sh
+# fill.sh WORK ROOT GENERATOR LAYOUT AT BOOT_AT [esp]: unpacks the tar ROOT to WORK/root, makes it the host of that layout
+# and writes its file systems into WORK/disk.img at these sectors (for lvm into WORK/lvm.img).
+set -eu
+work=$1 tar=$2 generator=$3 layout=$4 at=$5 boot_at=$6 esp=${7:-}
+root=$work/root
+id=6c616220-686f-4573-a464-69736b00000
+mkdir "$root"
+tar -C "$root" -xf "$tar" --numeric-owner
+case $layout in
+lvm) source=/dev/mapper/lab-root type=ext4 options=errors=remount-ro ;;
+btrfs) source=UUID=${id}1 type=btrfs options=subvol=@rootfs ;;
+*) source=UUID=${id}1 type=ext4 options=errors=remount-ro ;;
+esac
+{
+    echo "$source / $type $options 0 1"
+    [ -z "$boot_at" ] || echo "UUID=${id}2 /boot ext4 defaults 0 2"
+    [ -z "$esp" ] || echo 'UUID=4C61-6273 /boot/efi vfat umask=0077 0 1'
+} >"$root/etc/fstab"
+[ -z "$esp" ] || mkdir -p "$root/boot/efi"
+case $generator in
+dracut) rm "$root/etc/dracut.conf.d/lab.conf" ;;
+esac
+echo 6c6162206d616368696e652069640001 >"$root/etc/machine-id"
+# Not a first boot any more: no databases to be rebuilt.
+touch "$root/etc/.updated" "$root/var/.updated"
+# What systemd-boot's installer asks the running system for.
+words="root=$source ro console=ttyS0"
+[ "$layout" != btrfs ] || words="root=$source ro rootflags=subvol=@rootfs console=ttyS0"
+[ ! -x "$root/usr/bin/kernel-install" ] || [ -e "$root/etc/default/grub" ] || echo "$words" >"$root/etc/kernel/cmdline"
+if [ -n "$boot_at" ]; then
+    mkdir "$work/boot"
+    cp -a "$root/boot/." "$work/boot"
+    mke2fs -q -t ext4 -L boot -U ${id}2 -E offset=$((boot_at * 512)) -d "$work/boot" "$work/disk.img" 524288k
+    rm -r "$root/boot"/*
+fi
+case $layout in
+btrfs)
+    truncate -s 2560M "$work/fs"
+    mkfs.btrfs -q -L lab -U ${id}1 --rootdir "$root" "$work/fs"
+    dd if="$work/fs" of="$work/disk.img" bs=1M seek=$((at / 2048)) conv=notrunc,sparse status=none
+    rm "$work/fs"
+    ;;
+lvm)
+    truncate -s 2G "$work/lvm.img"
+    mke2fs -q -t ext4 -L lab -U ${id}1 -d "$root" "$work/lvm.img"
+    ;;
+*) mke2fs -q -t ext4 -L lab -U ${id}1 -E offset=$((at * 512)) -d "$root" "$work/disk.img" 2621440k ;;
+esac
+if [ -n "$boot_at" ]; then cp -a "$work/boot/." "$root/boot"; fi
