@@ -76,7 +76,10 @@ impl Bad {
 
     /// The verbs that look at a device answer.
     fn shows_the_device(&self, case: &str) {
-        self.answers(case, &[&["list", "01:00"], &["list", "--all", "--json"], &["check", "01:00", "--json"]]);
+        self.answers(
+            case,
+            &[&["list", "01:00"], &["list", "--all", "--json"], &["check", "01:00", "--json"], &["plan", "01:00"]],
+        );
     }
 
     fn answers(&self, case: &str, all: &[&[&str]]) {
@@ -99,6 +102,8 @@ impl Bad {
             &["list", "01:00"],
             &["check", "-v"],
             &["check", "01:00.0", "--only", "--json"],
+            &["plan", "01:00", "--json"],
+            &["plan", "01:00", "--method", "ids", "--iommu-pt", "--serial-console", "ttyS0", "-v"],
             &["explain", "group", "12"],
         ];
         self.answers(case, &verbs);

@@ -86,6 +86,11 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
         let next = report::plan::Next { arguments: &arguments, file: file.as_deref(), verbose: global.verbose };
         report::plan::text(&global.style(), &snap, &plan, &next)
     };
+    if !plan.refused.is_empty() {
+        let mut guards: Vec<&str> = plan.refused.iter().map(|refusal| refusal.guard).collect();
+        guards.dedup();
+        console::stderr(&format!("vfioneer: refused ({}): nothing was changed\n", guards.join(", ")));
+    }
     let code = match () {
         () if !plan.refused.is_empty() => REFUSED,
         () if args.check && !plan.is_empty() => 1,

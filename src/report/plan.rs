@@ -66,7 +66,7 @@ fn devices(style: &Style, snap: &Snapshot, plan: &Plan) -> String {
 }
 
 fn refused(style: &Style, plan: &Plan) -> String {
-    let mut text = format!("\n{}: nothing is planned and nothing was changed.\n", style.error("refused"));
+    let mut text = format!("\n{}: nothing is planned, for these reasons.\n", style.error("refused"));
     for refusal in &plan.refused {
         text.push_str(&format!("\n{}  {}\n", style.strong(refusal.guard), plain(&refusal.subject)));
         text.push_str(&wrap(&plain(&refusal.reason), 2, style.text_width()));
