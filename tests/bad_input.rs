@@ -95,7 +95,7 @@ impl Bad {
     /// All verbs answer, and nothing is written into the host.
     fn survives(&self, case: &str) {
         let before = names(self.root());
-        let verbs: [&[&str]; 7] = [
+        let verbs: [&[&str]; 9] = [
             &[],
             &["list", "--all", "--json"],
             &["list", "--tree"],
