@@ -7,6 +7,7 @@ use crate::facts::Snapshot;
 use crate::facts::initramfs::Generator;
 use crate::facts::system::CpuVendor;
 use crate::host::Fact;
+use crate::parse::cmdline::Cmdline;
 use regex::Regex;
 use serde::Deserialize;
 use std::sync::LazyLock;
@@ -45,6 +46,18 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 /// True if a parameter (with `_` for `-`) has to do with passthrough.
 pub(super) fn is_about_passthrough(name: &str) -> bool {
     TABLE.passthrough.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// True if the rows say of a word that it does nothing on this host, wherever it might stand.
+pub(crate) fn does_nothing(ctx: &Ctx<'_>, text: &str) -> bool {
+    let line = Cmdline::parse(text);
+    let Some(word) = line.words.first() else { return true };
+    let value = word.value.unwrap_or_default().to_owned();
+    let (name, text) = (word.name.clone(), text.to_owned());
+    let word = Word { name, value, text, running: false, evidence: Vec::new() };
+    let dead =
+        |compiled| judge(ctx, compiled, &word).is_some_and(|finding| finding.id == "cmdline-word-without-effect");
+    COMPILED.iter().any(dead) || misspelt(&word).is_some()
 }
 
 struct Compiled {

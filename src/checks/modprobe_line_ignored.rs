@@ -31,7 +31,7 @@ static MODULES: LazyLock<Vec<ModuleRow>> = LazyLock::new(|| {
 });
 
 /// True if a file is the administrator's: what packages ship below /usr and /lib is not judged.
-pub(super) fn is_admins(path: &str) -> bool {
+pub(crate) fn is_admins(path: &str) -> bool {
     !["/usr/", "/lib/", "/run/"].iter().any(|dir| path.starts_with(dir))
 }
 

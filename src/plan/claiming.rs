@@ -19,6 +19,12 @@ pub(super) fn wanted(case: &Case<'_>) -> Option<Wanted> {
     })
 }
 
+/// What an earlier plan claims.
+pub(super) fn present(case: &Case<'_>) -> Option<Wanted> {
+    let claims = claims::parse(case.snap.own.text(CLAIMS)?).claims;
+    (!claims.is_empty()).then_some(Wanted::Identity(claims))
+}
+
 /// The claims of the chosen functions, and those of others that are claimed since before. Functions that cannot be claimed
 /// are refused by the guards.
 fn table(case: &Case<'_>) -> Vec<Claim> {

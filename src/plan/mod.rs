@@ -12,7 +12,9 @@ mod guide_lines;
 mod difference;
 pub mod guards;
 mod live;
+mod merge;
 mod notes;
+mod repair;
 mod texts;
 mod words;
 
@@ -106,11 +108,18 @@ pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
 }
 
 fn fill(case: &Case<'_>, plan: &mut Plan) {
-    plan.words = words::needed(case);
+    let repair = repair::all(case);
+    plan.words = words::needed(case, repair.words);
     let wanted = claiming::wanted(case);
-    let contents = wanted.as_ref().map(|wanted| Contents::of(case.snap, wanted));
-    let claiming = wanted.as_ref().map(|wanted| initramfs::work(case.snap, wanted)).unwrap_or_default();
-    let stale = contents.as_ref().is_some_and(|contents| initramfs::is_stale(case.snap, contents));
+    let contents = wanted.clone().or_else(|| claiming::present(case)).map(|wanted| Contents::of(case.snap, &wanted));
+    let contents = contents.map(|contents| Contents { outdated: repair.images, ..contents });
+    let mut claiming = wanted.as_ref().map(|wanted| initramfs::work(case.snap, wanted)).unwrap_or_default();
+    if repair.images {
+        claiming.commands.retain(|step| !matches!(step.action, Action::Generate { .. }));
+        claiming.extend(initramfs::again(case.snap, &contents.clone().unwrap_or_default()));
+    }
+    let wanted = contents.as_ref().filter(|_| wanted.is_some());
+    let stale = wanted.is_some_and(|contents| initramfs::is_stale(case.snap, contents));
     let word =
         |present: bool| plan.words.iter().filter(move |w| w.present == present).map(|w| w.word.clone()).collect();
     let change = WordChange {
@@ -129,7 +138,8 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
     plan.notes = notes::all(case);
     plan.notes.extend(work.notes);
     plan.manual = work.manual;
-    plan.steps = work.files;
+    work.files.extend(repair.files);
+    plan.steps = merge::same_files(work.files, &mut plan.notes);
     plan.steps.extend(in_order(work.commands));
 
     match live::hand_over(case, &plan.words) {

@@ -37,12 +37,18 @@ impl Word {
     }
 }
 
-/// All of them, those that go away first, each once.
-pub(super) fn needed(case: &Case<'_>) -> Vec<Word> {
+/// All of them, those that go away first, each once; what is repaired only where nothing else is said of the word.
+pub(super) fn needed(case: &Case<'_>, repaired: Vec<Word>) -> Vec<Word> {
     let mut found: Vec<Word> = Vec::new();
     let all = [iommu::words, framebuffer::words, vfio_ids::words, early::words, allowed::words, wishes::words];
     for word in all.iter().flat_map(|words| words(case)) {
         if !found.iter().any(|known| known.word == word.word && known.present == word.present) {
+            found.push(word);
+        }
+    }
+    for mut word in repaired {
+        word.done = boot::is_done(&case.snap.boot, &word.word, word.present);
+        if !word.done && !found.iter().any(|known| known.word == word.word) {
             found.push(word);
         }
     }

@@ -84,7 +84,8 @@ fn file(boot: &Boot) -> Option<&Arc<TextFile>> {
 /// Edits the first line; says what is wrong if that line cannot boot: proxmox-boot-tool refuses it, too.
 fn cmdline_file(file: &Arc<TextFile>, change: &WordChange) -> Result<Vec<Step>, String> {
     let first = file.text.lines().next().unwrap_or_default();
-    if !Cmdline::parse(first).has("root") {
+    let given = change.add.iter().any(|word| word.starts_with("root="));
+    if !Cmdline::parse(first).has("root") && !given {
         return Err(reason("pve-no-root", &[]));
     }
     let mut edits = Edits::default();

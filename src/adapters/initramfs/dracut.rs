@@ -15,11 +15,14 @@ pub(super) const CLAIM_HOOK: &str = "/usr/lib/dracut/modules.d/90vfioneer/vfione
 /// Settings (dracut.conf(5)).
 pub(super) const CONF: &str = "/etc/dracut.conf.d/90-vfioneer.conf";
 
+/// How one image is made.
+pub(super) const ARGV: &[&str] = &["dracut", "--force", "{out}", "{release}"];
+
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Work {
     let mut work = Work::default();
     own_files(snap, &files(snap, wanted, contents), &mut work);
-    generate(snap, contents, &["dracut", "--force", "{out}", "{release}"], &mut work);
+    generate(snap, contents, ARGV, &mut work);
     work
 }
 

@@ -16,6 +16,9 @@ pub(super) const BOOT_SCRIPT: &str = "/etc/initramfs-tools/scripts/init-top/00-v
 /// A list of modules to load, as packages bring them (0.142 `mkinitramfs` reads the directory).
 pub(super) const MODULES: &str = "/usr/share/initramfs-tools/modules.d/vfioneer";
 
+/// How one image is made.
+pub(super) const ARGV: &[&str] = &["mkinitramfs", "-o", "{out}", "{release}"];
+
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Work {
     let mut work = Work::default();
@@ -32,7 +35,7 @@ pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Wor
         }
     }
     own_files(snap, &files, &mut work);
-    generate(snap, contents, &["mkinitramfs", "-o", "{out}", "{release}"], &mut work);
+    generate(snap, contents, ARGV, &mut work);
     work
 }
 

@@ -65,6 +65,13 @@ pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Wor
             put_first(snap, &config, &edit, &mut work);
         }
     }
+    images(snap, contents, &mut work);
+    work
+}
+
+/// Steps that build the images of the presets that are not right.
+pub(super) fn images(snap: &Snapshot, contents: &Contents, work: &mut Work) {
+    let builds = builds(snap);
     for build in builds.iter().filter(|build| !build.unified && !build_is_right(snap, build, contents)) {
         let (argv, release) = (build.argv.clone(), &build.release);
         work.commands.push(super::image_step(snap, contents, argv, &build.output, release));
@@ -72,7 +79,6 @@ pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Wor
     if builds.is_empty() {
         work.manual.push(reason("presets-not-found", &[]));
     }
-    work
 }
 
 /// Steps that build the unified images of the presets, for the boot chain: with these words in them.

@@ -35,6 +35,8 @@ pub struct Contents {
     pub modules: Vec<String>,
     /// Path in the image without a slash in front, and SHA-256 of the text.
     pub files: Vec<(String, String)>,
+    /// Do files change that images hold copies of? Then every image is made anew, whatever is in it.
+    pub outdated: bool,
 }
 
 impl Contents {
@@ -47,7 +49,7 @@ impl Contents {
             Wanted::Ids(_) => modprobe_file(snap, wanted),
         };
         let files = files.iter().map(|file| (file.0.trim_start_matches('/').to_owned(), sha256(file.1.as_bytes())));
-        Contents { modules, files: files.collect() }
+        Contents { modules, files: files.collect(), outdated: false }
     }
 
     /// The modules that must be in an image of this kernel.
@@ -72,8 +74,26 @@ pub fn work(snap: &Snapshot, wanted: &Wanted) -> Work {
         Some(Generator::RpmOstree) => rpm_ostree::work(snap, wanted, &contents),
         Some(Generator::Booster | Generator::NixOs) | None => by_hand(snap, wanted),
     };
-    let Contents { modules, files } = contents;
+    let Contents { modules, files, .. } = contents;
     work.expect.push(Expectation::Images { method: wanted.method(), modules, files });
+    work
+}
+
+/// Has the generator of this host make every image of its own anew; those that are packed or copied are the boot chain's matter.
+pub fn again(snap: &Snapshot, contents: &Contents) -> Work {
+    let contents = Contents { outdated: true, ..contents.clone() };
+    let mut work = Work::default();
+    match snap.initramfs.generator.known() {
+        Some(Generator::InitramfsTools) => generate(snap, &contents, initramfs_tools::ARGV, &mut work),
+        Some(Generator::Dracut) => generate(snap, &contents, dracut::ARGV, &mut work),
+        Some(Generator::Mkinitcpio) => mkinitcpio::images(snap, &contents, &mut work),
+        // Its images hold no file of modprobe.d unless they were told to.
+        Some(Generator::RpmOstree) => {}
+        Some(Generator::Booster | Generator::NixOs) | None => {
+            let command = crate::checks::words::rebuild(snap);
+            work.manual.push(reason("then-run", &[("command", command)]));
+        }
+    }
     work
 }
 
@@ -97,7 +117,11 @@ fn in_boot(snap: &Snapshot) -> impl Iterator<Item = &Image> {
 /// True if an image is known to hold all that is wanted.
 pub(super) fn is_right(snap: &Snapshot, image: &Image, contents: &Contents) -> bool {
     let kernel = kernel(snap, &image.release);
-    image.content.known().is_some_and(|content| faults(content, kernel, &contents.modules, &contents.files).is_empty())
+    !contents.outdated
+        && image
+            .content
+            .known()
+            .is_some_and(|content| faults(content, kernel, &contents.modules, &contents.files).is_empty())
 }
 
 pub(super) fn kernel<'a>(snap: &'a Snapshot, release: &str) -> Option<&'a InstalledKernel> {

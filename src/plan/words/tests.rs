@@ -18,7 +18,10 @@ const CARD: &[&str] = &[GPU, "0000:01:00.1"];
 /// `+word` and `-word`, as they are shown.
 fn words(snap: &Snapshot, goal: &Goal) -> Vec<String> {
     let sign = |present| if present { '+' } else { '-' };
-    needed(&Case::new(snap, goal)).iter().map(|word| format!("{}{}", sign(word.present), word.word)).collect()
+    needed(&Case::new(snap, goal), Vec::new())
+        .iter()
+        .map(|word| format!("{}{}", sign(word.present), word.word))
+        .collect()
 }
 
 /// Intel, IOMMU off, no default in the kernel.
@@ -204,7 +207,7 @@ fn what_is_allowed_is_narrow() {
 fn every_word_has_a_sentence_and_says_whether_it_is_there() {
     let mut snap = off();
     for done in [false, true] {
-        let found = needed(&Case::new(&snap, &goal(CARD)));
+        let found = needed(&Case::new(&snap, &goal(CARD)), Vec::new());
         assert!(found.iter().all(|word| word.why.ends_with('.') && !word.why.contains('{')), "{found:?}");
         assert_eq!(found[0].done, done);
         t::place(
