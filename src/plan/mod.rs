@@ -112,7 +112,6 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
     plan.words = words::needed(case, repair.words);
     let wanted = claiming::wanted(case);
     let contents = wanted.clone().or_else(|| claiming::present(case)).map(|wanted| Contents::of(case.snap, &wanted));
-    let contents = contents.map(|contents| Contents { outdated: repair.images, ..contents });
     let mut claiming = wanted.as_ref().map(|wanted| initramfs::work(case.snap, wanted)).unwrap_or_default();
     if repair.images {
         claiming.commands.retain(|step| !matches!(step.action, Action::Generate { .. }));
@@ -127,8 +126,8 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
         remove: word(false),
         escape: !case.chosen.is_empty() && case.adopted.is_none(),
         ids: case.goal.method == Method::Ids,
-        images: stale || !claiming.is_empty(),
-        contents: contents.unwrap_or_default(),
+        images: stale || repair.images || !claiming.is_empty(),
+        contents: Contents { outdated: repair.images, ..contents.unwrap_or_default() },
     };
     let mut work = claiming;
     if !case.chosen.is_empty() && case.adopted.is_none() {
