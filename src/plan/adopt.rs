@@ -36,7 +36,10 @@ fn holder(case: &Case<'_>, function: &Function) -> Option<Vec<Evidence>> {
 fn by_ids(case: &Case<'_>, function: &Function) -> Option<Vec<Evidence>> {
     let doubts = ["early-load-missing", "initramfs-stale", "native-driver-won", "ids-take-too-much"];
     let doubted = case.findings.iter().any(|finding| doubts.contains(&finding.id))
-        || case.findings.iter().any(|f| f.id == "cmdline-not-in-effect" && f.severity < Severity::Info);
+        // Words that the next boot brings are no doubt.
+        || case.findings.iter().any(|f| {
+            f.id == "cmdline-not-in-effect" && f.severity < Severity::Info && f.variant != "not-rebooted"
+        });
     if doubted || !images_have_vfio(case) {
         return None;
     }

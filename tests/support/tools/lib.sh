@@ -13,16 +13,28 @@ modules_of() {
 	die "no modules of $1"
 }
 
+# The kernel's modules by name, `_` for `-`: where each is, and which are built in.
+declare -A known=() builtin=()
+modules_read=
+read_modules() {
+	[ -z "$modules_read" ] || return 0
+	modules_read=yes
+	local dir path name
+	dir=$(modules_of "$release")
+	while read -r path; do name=${path##*/}; name=${name%.ko*}; builtin[${name//-/_}]=yes; done <"$dir/modules.builtin"
+	while read -r path; do name=${path##*/}; name=${name%.ko*}; known[${name//-/_}]=yes; done <"$dir/modules.dep"
+}
+
 # add_one_module NAME: into the image, with what it needs of vfio; nothing for one that is built in. Fails if there is none.
 add_one_module() {
-	local name=${1//-/_} dir
-	dir=$(modules_of "$release")
-	if tr - _ <"$dir/modules.builtin" | grep -q "/$name\.ko$"; then return 0; fi
-	tr - _ <"$dir/modules.dep" | grep -q "/$name\.ko:" || return 1
-	mkdir -p "$image/usr/lib/modules/$release/kernel/drivers"
-	: >"$image/usr/lib/modules/$release/kernel/drivers/$name.ko"
+	local name=${1//-/_} dir=$image/usr/lib/modules/$release/kernel/drivers
+	read_modules
+	[ -z "${builtin[$name]:-}" ] || return 0
+	[ -n "${known[$name]:-}" ] || return 1
+	[ -d "$dir" ] || mkdir -p "$dir"
+	: >"$dir/$name.ko"
 	case $name in
-	vfio_pci) add_one_module vfio_pci_core; add_one_module vfio ;;
+	vfio_pci) add_one_module vfio_pci_core || true; add_one_module vfio ;;
 	vfio_pci_core | vfio_iommu_type1) add_one_module vfio ;;
 	esac
 }
@@ -30,7 +42,8 @@ add_one_module() {
 # Every module of the kernel but vfio's, which no generator takes unasked.
 add_usual_modules() {
 	local name
-	for name in $(sed -n 's,.*/\([^/]*\)\.ko:.*,\1,p' "$(modules_of "$release")/modules.dep"); do
+	read_modules
+	for name in "${!known[@]}"; do
 		case $name in vfio* | iommufd) ;; *) add_one_module "$name" ;; esac
 	done
 }

@@ -1,0 +1,238 @@
+//! Plans are applied to the constructed hosts, in a temporary directory and with scripts in place of the distributions' tools
+//! (`tests/support/tools/README.md`): what changes is on record, nothing is left to plan, and rolling back gives the first bytes again
+//! (`UPDATE_EXPECT=1 cargo test --test apply_hosts` rewrites the record; `HOSTS=part` takes some hosts).
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, dead_code)]
+
+#[path = "support/hosts/mod.rs"]
+mod hosts;
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use scripted::Scripted;
+use similar::TextDiff;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use vfioneer::apply::{Session, rollback};
+use vfioneer::facts::{self, Needs, Snapshot};
+use vfioneer::goal::Request;
+use vfioneer::host::Caller;
+use vfioneer::host::change::TreeMut;
+use vfioneer::plan::{self, Plan};
+use vfioneer::steps::Action;
+
+/// What is at a path, as far as a rollback has to bring it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    File(u32, Vec<u8>),
+    Link(String),
+    Dir,
+}
+
+type Nodes = BTreeMap<String, Node>;
+
+/// All of a tree but vfioneer's own record.
+fn read(root: &Path) -> Nodes {
+    let mut nodes = Nodes::new();
+    below(root, root, &mut nodes);
+    nodes.retain(|path, _| !path.starts_with("/var/lib/vfioneer") && path != "/var/lib" && path != "/var");
+    nodes
+}
+
+fn below(root: &Path, dir: &Path, nodes: &mut Nodes) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let at = entry.unwrap().path();
+        let path = format!("/{}", at.strip_prefix(root).unwrap().display());
+        let meta = at.symlink_metadata().unwrap();
+        let node = if meta.is_symlink() {
+            Node::Link(std::fs::read_link(&at).unwrap().to_string_lossy().into_owned())
+        } else if meta.is_dir() {
+            below(root, &at, nodes);
+            Node::Dir
+        } else {
+            Node::File(meta.permissions().mode() & 0o7777, std::fs::read(&at).unwrap())
+        };
+        nodes.insert(path, node);
+    }
+}
+
+/// A file as text: an image as the list of what it holds.
+fn text(node: Option<&Node>) -> String {
+    match node {
+        None | Some(Node::Dir) => String::new(),
+        Some(Node::Link(target)) => format!("-> {target}\n"),
+        Some(Node::File(_, bytes)) if bytes.starts_with(b"070701") || bytes.starts_with(b"MZ") && bytes.len() > 64 => {
+            let line = |(name, text): &(String, String)| match name.as_str() {
+                _ if text.is_empty() || text.lines().count() > LONG => format!("{name}\n"),
+                _ => format!("{name}: {}\n", text.replace('\n', "⏎")),
+            };
+            hosts::images::members(bytes).iter().map(line).collect()
+        }
+        Some(Node::File(_, bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// New files longer than this are the same on every host; they have tests of their own.
+const LONG: usize = 60;
+
+/// What differs between two trees, as one diff.
+fn difference(before: &Nodes, after: &Nodes) -> String {
+    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    let mut whole = String::new();
+    for path in paths {
+        let (old, new) = (before.get(path), after.get(path));
+        if old == new || [old, new].contains(&Some(&Node::Dir)) {
+            continue;
+        }
+        let (old_text, new_text) = (text(old), text(new));
+        let name = |side: &str, node: Option<&Node>| match node {
+            None => "/dev/null".to_owned(),
+            Some(Node::File(mode, _)) if *mode & 0o111 != 0 => format!("{side}{path} (mode {mode:o})"),
+            Some(_) => format!("{side}{path}"),
+        };
+        if old.is_none() && new_text.lines().count() > LONG {
+            whole += &format!("--- /dev/null\n+++ {}: …\n", name("b", new));
+            continue;
+        }
+        let diff = TextDiff::from_lines(&old_text, &new_text);
+        whole += &diff.unified_diff().context_radius(1).header(&name("a", old), &name("b", new)).to_string();
+    }
+    whole
+}
+
+/// A constructed host on the disk.
+struct Written {
+    dir: tempfile::TempDir,
+}
+
+impl Written {
+    fn new(name: &str) -> Written {
+        let dir = tempfile::tempdir().unwrap();
+        hosts::write(&hosts::tree(&hosts::load(name)), dir.path()).unwrap();
+        std::fs::create_dir_all(dir.path().join("var/tmp")).unwrap();
+        Written { dir }
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn host(&self, fault: Option<&str>) -> TreeMut {
+        let runner = Scripted { fault: fault.map(str::to_owned) };
+        TreeMut::mounted(self.root()).unwrap().with_runner(Box::new(runner))
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        facts::collect(&self.host(None), Needs::PLAN)
+    }
+
+    fn plan(&self, request: &Request) -> Plan {
+        let snap = self.snapshot();
+        plan::make(&snap, &request.clone().resolve(&snap.pci).unwrap())
+    }
+
+    /// Makes what a plan generates once by the scripts, so that what is there is as they make it.
+    fn settle(&self, plan: &Plan) -> Result<(), String> {
+        for step in &plan.steps {
+            let argv: Vec<String> = match &step.action {
+                // The bare tool: what the script puts in front is taken from what it leaves.
+                Action::Run { argv, .. } if argv.first().is_some_and(|program| program == "unshare") => {
+                    ["proxmox-boot-tool", "refresh"].map(str::to_owned).to_vec()
+                }
+                Action::Generate { argv, output, .. } => {
+                    argv.iter().map(|word| word.replace("{out}", output)).collect()
+                }
+                // A deployment is made anew each time.
+                Action::Run { undo, .. } if undo.first().is_some_and(|program| program != "rpm-ostree") => undo.clone(),
+                _ => continue,
+            };
+            let done = scripted::run(self.root(), &argv, None).unwrap();
+            if !done.success() {
+                return Err(format!("{argv:?}: {}", done.text()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Steps in a few words.
+fn short(plan: &Plan) -> String {
+    let step = |action: &Action| match action {
+        Action::WriteFile { path, .. } => format!("\n    write {path}"),
+        Action::RemoveFile { path, .. } => format!("\n    remove {path}"),
+        Action::Generate { output, .. } => format!("\n    generate {output}"),
+        Action::Run { argv, .. } => format!("\n    run {}", argv.first().map_or("", String::as_str)),
+        Action::Bind { address, driver, .. } => format!("\n    bind {address} {driver}"),
+    };
+    plan.steps
+        .iter()
+        .map(|one| step(&one.action))
+        .chain(plan.manual.iter().map(|line| format!("\n    ! {line}")))
+        .collect()
+}
+
+/// What came of one goal on one host: the difference that applying makes; none where nothing is applied.
+fn apply(name: &str, request: &Request) -> Result<Option<String>, String> {
+    let host = Written::new(name);
+    let plan = host.plan(request);
+    if !plan.applicable || plan.steps.is_empty() {
+        return Ok(None);
+    }
+    host.settle(&plan)?;
+    let plan = host.plan(request);
+    let before = read(host.root());
+    let tree = host.host(None);
+    let said = |error: vfioneer::error::Error| format!("{error} {:?}", error.hints);
+    let session = Session::open(&tree, Caller::new()).map_err(said)?;
+    session.apply(&plan, &mut |_| {}).map_err(said)?;
+    let after = read(host.root());
+    let again = host.plan(request);
+    if !again.is_empty() {
+        return Err(format!("planned again:{}\n  after{}", short(&again), short(&plan)));
+    }
+    let transaction = rollback::choose(&tree, None).map_err(said)?.ok_or("no transaction is in effect")?;
+    let rolled = session.rollback(transaction, &mut |_| {}).map_err(said)?;
+    let mut end = read(host.root());
+    let mut start = before.clone();
+    if host.snapshot().boot.chain() == Some(vfioneer::facts::boot::Chain::Ostree) {
+        // Each change makes a deployment more; the words of the newest are what they were.
+        for nodes in [&mut start, &mut end] {
+            nodes.retain(|path, _| {
+                !["/boot/loader/entries/", "/boot/ostree/", "/ostree"].iter().any(|start| path.starts_with(start))
+            });
+        }
+    }
+    if start != end {
+        return Err(format!("after rollback:\n{}left: {:?}", difference(&start, &end), rolled.left));
+    }
+    Ok(Some(difference(&before, &after)))
+}
+
+#[test]
+fn what_applying_changes_is_on_record() {
+    let wanted = std::env::var("HOSTS").unwrap_or_default();
+    let mut changed = Vec::new();
+    for name in hosts::names().iter().filter(|name| name.contains(&wanted)) {
+        for (goal, request) in &hosts::load(name).plans {
+            let path = hosts::dir().join(name).join("expected").join(format!("apply-{goal}.diff"));
+            let found = match apply(name, request) {
+                Ok(found) => found,
+                Err(why) => {
+                    changed.push(format!("{name}, {goal}: {why}"));
+                    continue;
+                }
+            };
+            if std::env::var_os("UPDATE_EXPECT").is_some() {
+                match &found {
+                    Some(text) => std::fs::write(path, text).unwrap(),
+                    None => drop(std::fs::remove_file(path)),
+                }
+            } else if std::fs::read_to_string(&path).ok() != found {
+                changed.push(format!("{name}/apply-{goal}.diff is not as on record (UPDATE_EXPECT=1 rewrites it)"));
+            }
+        }
+    }
+    assert!(changed.is_empty(), "\n{}", changed.join("\n"));
+}
