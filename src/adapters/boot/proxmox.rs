@@ -40,7 +40,8 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
             return work;
         }
     };
-    let grub = if boot.grub.files.is_empty() { Work::default() } else { grub::sources(snap, change) };
+    let of_grub = WordChange { escape: change.escape && by_grub, ..change.clone() };
+    let grub = if boot.grub.files.is_empty() { Work::default() } else { grub::sources(snap, &of_grub) };
     let needed = if by_grub { !grub.is_empty() } else { !line.is_empty() };
     if change.escape && !by_grub {
         work.notes.push(reason("escape-typed-systemd-boot", &[]));
