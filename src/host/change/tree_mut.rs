@@ -80,17 +80,33 @@ impl TreeMut {
     fn replace(&self, place: &Place, fill: &dyn Fn(&Disk<'_>, &Place, &mut File) -> io::Result<()>) -> io::Result<()> {
         let disk = self.disk();
         let new = self.beside(place)?;
+        let replaced = held(place);
         let made = disk.create(&new).and_then(|mut file| {
             fill(&disk, &new, &mut file)?;
             disk.sync(&new, &file)?;
-            disk.rename(&new, place)
+            disk.rename(&new, place)?;
+            Ok(file)
         });
         if made.is_err() {
             // It may not be there, and the first error is the one that counts.
             let _ = disk.remove(&new);
         }
-        made?;
-        disk.sync_dir(place)
+        self.settle(place, &made?, replaced)
+    }
+
+    /// Brings a rename onto the disk.
+    ///
+    /// FAT has no journal: the name's entry points to the new content only once the file itself is synced, and the clusters of the
+    /// old content are free as soon as nobody has it open. Seen with Linux 6.12: power lost between the directory's sync and the
+    /// file's leaves a name that points to free clusters, unless the old file is still open; then it leaves the old content.
+    fn settle(&self, place: &Place, file: &File, replaced: Option<File>) -> io::Result<()> {
+        let disk = self.disk();
+        disk.sync_dir(place)?;
+        if self.kind_of(place)? == FsKind::Fat {
+            disk.sync(place, file)?;
+        }
+        drop(replaced);
+        Ok(())
     }
 
     /// Writes over a file that cannot be replaced.
@@ -107,6 +123,11 @@ impl TreeMut {
         let fd: OwnedFd = fs::openat(&place.dir, &place.name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok((place, File::from(fd)))
     }
+}
+
+/// The file that a rename is about to replace, kept open.
+fn held(place: &Place) -> Option<File> {
+    place.stat.as_ref().and_then(|_| open(place).ok())
 }
 
 impl Host for TreeMut {
@@ -214,10 +235,11 @@ impl HostMut for TreeMut {
             disk.attributes(&from, open(&to)?, &file)?;
         }
         disk.sync(&from, &file)?;
+        let replaced = held(&to);
         disk.rename(&from, &to)?;
         // If both are names of one file, rename(2) does nothing.
         disk.remove(&from)?;
-        disk.sync_dir(&to)
+        self.settle(&to, &file, replaced)
     }
 
     fn keep(&self, path: &str, second: &str) -> io::Result<()> {
