@@ -2,11 +2,11 @@
 //! leaves it different.
 
 use super::execute::{Did, Failure, Work};
-use super::fence;
 use super::files::{kept_bytes, put_back};
 use super::journal::{Before, Kept, Left, Progress, Record, Trace};
+use super::{fence, readback};
 use crate::host::{Fact, FileType, Host};
-use crate::steps::Fence;
+use crate::steps::{Action, Fence};
 use std::collections::BTreeMap;
 
 /// The largest file of which a copy is kept: texts and entries. Kernels and images are made again by the undo command.
@@ -31,6 +31,12 @@ pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[
     work.intent(step, Before { files, ..Before::default() })?;
     let stands = fence.map(|fence| fence::up(work, step, fence, &step.to_string())).transpose()?;
     work.run(argv, &step.to_string())?;
+    let last = !work.plan.steps.iter().skip(step + 1).any(|step| matches!(step.action, Action::Run { .. }));
+    if let Some(fence) = fence.filter(|_| last) {
+        // What boots meanwhile is vfioneer's own; the others must be right before they boot again.
+        let own: Vec<&str> = fence.writes.iter().map(|(path, _)| path.as_str()).collect();
+        readback::entries(work.host, &work.plan.expect, &own)?;
+    }
     if let (Some(fence), Some((files, dirs))) = (fence, stands) {
         fence::down(work, step, fence, &files, &dirs)?;
     }

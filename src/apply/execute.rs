@@ -2,7 +2,7 @@
 
 use super::journal::{Before, Kept, Record, Stamp};
 use super::store::{self, Stored};
-use super::{Event, Listener, bind, command, files, generate};
+use super::{Event, Listener, bind, command, files, generate, readback};
 use crate::host::change::{Command, Done, Lock};
 use crate::host::{Fact, FileType, Host, HostMut, Why};
 use crate::steps::Action;
@@ -51,6 +51,8 @@ pub(super) struct Work<'a> {
     pub(super) listen: Listener<'a>,
     pub(super) dir: &'a str,
     pub(super) plan: &'a Stored,
+    /// On the way back nobody can stop it.
+    pub(super) undoing: bool,
 }
 
 impl Work<'_> {
@@ -59,13 +61,17 @@ impl Work<'_> {
         let plan = self.plan;
         for (number, step) in plan.steps.iter().enumerate() {
             (self.listen)(Event::Step(number + 1, plan.steps.len(), &step.action));
+            if self.host.interrupt().asked() {
+                return Err((number, Failure::new("it was interrupted")));
+            }
             if let Err(failure) = self.one(number, &step.action) {
                 // Only for the history; that it is missing changes nothing.
                 let _ = self.note(&Record::Failed { step: number, why: failure.why.clone() });
                 return Err((number, failure));
             }
         }
-        Ok(())
+        let end = plan.steps.len();
+        readback::entries(self.host, &plan.expect, &[]).map_err(|failure| (end, failure))
     }
 
     fn one(&mut self, step: usize, action: &Action) -> Did {
@@ -109,7 +115,8 @@ impl Work<'_> {
     /// Runs a command, keeps its output under `name`, and fails if it does.
     pub(super) fn run(&mut self, argv: &[String], name: &str) -> Did<Done> {
         let shown = argv.join(" ");
-        let command = Command { argv, limit: LIMIT, holds: Some(self.lock) };
+        let interrupt = Some(self.host.interrupt()).filter(|_| !self.undoing);
+        let command = Command { argv, limit: LIMIT, interrupt, holds: Some(self.lock) };
         let listen = &mut self.listen;
         let done = self.host.run(&command, &mut |line| listen(Event::Output(line)));
         let done = done.map_err(|error| Failure::io(&format!("cannot run `{shown}`"), &error))?;
@@ -121,6 +128,7 @@ impl Work<'_> {
         let text = done.text();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let why = match (done.status, done.late) {
+            _ if done.stopped => format!("`{shown}` was interrupted"),
             (_, true) => format!("`{shown}` did not come to an end within {} minutes", LIMIT.as_secs() / 60),
             (Some(status), _) => format!("`{shown}` failed with status {status}"),
             (None, _) => format!("`{shown}` was killed"),

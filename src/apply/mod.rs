@@ -15,6 +15,7 @@ pub mod history;
 pub mod journal;
 mod packages;
 mod product;
+mod readback;
 pub mod rollback;
 mod session;
 pub mod store;

@@ -1,20 +1,22 @@
 //! Is a generated file what it must be? It takes the place of the old one only then.
 
 use super::execute::{Did, Failure};
+use crate::adapters::initramfs::{Fault, faults};
 use crate::facts::boot::{is_normal, read_unified};
 use crate::facts::initramfs::read_image;
+use crate::facts::{Needs, kernel};
 use crate::host::{Fact, Host, Kind};
 use crate::parse::cmdline::Cmdline;
 use crate::parse::grub_cfg;
-use crate::steps::{Product, sha256};
+use crate::steps::Product;
 
 /// Looks into a new file. `words` and content are asked for only if `strict`: when a file is generated as it was before vfioneer came,
 /// it is enough that it is whole.
 pub(super) fn check(host: &dyn Host, path: &str, product: &Product, strict: bool) -> Did {
     match product {
-        Product::Image { modules, files, .. } => image(host, path, modules, files, strict),
-        Product::Unified { modules, files, words, .. } => {
-            image(host, path, modules, files, strict)?;
+        Product::Image { release, modules, files } => image(host, path, release, modules, files, strict),
+        Product::Unified { release, modules, files, words } => {
+            image(host, path, release, modules, files, strict)?;
             let uki = match read_unified(host, path) {
                 Fact::Known(uki) => uki,
                 Fact::Absent => return Err(Failure::new("no kernel image was made")),
@@ -27,7 +29,14 @@ pub(super) fn check(host: &dyn Host, path: &str, product: &Product, strict: bool
     }
 }
 
-fn image(host: &dyn Host, path: &str, modules: &[String], files: &[(String, String)], strict: bool) -> Did {
+fn image(
+    host: &dyn Host,
+    path: &str,
+    release: &str,
+    modules: &[String],
+    files: &[(String, String)],
+    strict: bool,
+) -> Did {
     let content = match read_image(host, path) {
         Fact::Known(content) => content,
         Fact::Absent => return Err(Failure::new("no image was made")),
@@ -36,17 +45,15 @@ fn image(host: &dyn Host, path: &str, modules: &[String], files: &[(String, Stri
     if !strict {
         return Ok(());
     }
-    if let Some(module) = modules.iter().find(|module| !content.has_module(module)) {
-        return Err(Failure::new(format!("the new image lacks the module {module}")));
+    let kernels = kernel::collect(host, Needs { kernel: true, ..Needs::LIST });
+    let kernel = kernels.installed.iter().find(|kernel| kernel.release == release);
+    match faults(&content, kernel, modules, files).first() {
+        None => Ok(()),
+        Some(Fault::Module(module)) => Err(Failure::new(format!("the new image lacks the module {module}"))),
+        Some(Fault::Missing(file)) => Err(Failure::new(format!("the new image lacks {file}"))),
+        Some(Fault::Differs(file)) => Err(Failure::new(format!("the new image has another {file}"))),
+        Some(Fault::Late) => Err(Failure::new("the new image does not claim devices before udev starts")),
     }
-    for (file, hash) in files {
-        match content.copy_of(file) {
-            Some(text) if sha256(text.as_bytes()) == *hash => {}
-            Some(_) => return Err(Failure::new(format!("the new image has another {file}"))),
-            None => return Err(Failure::new(format!("the new image lacks {file}"))),
-        }
-    }
-    Ok(())
 }
 
 fn grub_config(host: &dyn Host, path: &str, words: &[String]) -> Did {

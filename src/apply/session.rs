@@ -75,7 +75,8 @@ impl<'a> Session<'a> {
         let dir = store::dir(id);
         self.begin(id, &dir, &text).map_err(|error| state(&error))?;
         let done = {
-            let mut work = Work { host: self.host, lock: &self.lock, listen: &mut *listen, dir: &dir, plan: &stored };
+            let listen = &mut *listen;
+            let mut work = Work { host: self.host, lock: &self.lock, listen, dir: &dir, plan: &stored, undoing: false };
             work.all().and_then(|()| {
                 let end = Record::End { when: Caller::new().when, outcome: Outcome::Applied };
                 work.note(&end).map_err(|failure| (stored.steps.len(), failure))
@@ -116,7 +117,7 @@ impl<'a> Session<'a> {
         let journal = &transaction.journal;
         let same_boot = self.boot_id.is_some() && self.boot_id == journal.boot_id;
         let (dir, plan) = (transaction.dir.as_str(), &transaction.plan);
-        let mut work = Work { host: self.host, lock: &self.lock, listen: &mut *listen, dir, plan };
+        let mut work = Work { host: self.host, lock: &self.lock, listen: &mut *listen, dir, plan, undoing: true };
         let left = work.undo(journal, same_boot).map_err(|(step, failure)| stuck(transaction, step, &failure))?;
         let outcome = match (left.iter().any(|left| left.matters), &journal.rollback) {
             (true, _) => Outcome::Incomplete,

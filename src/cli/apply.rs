@@ -7,7 +7,7 @@ use crate::apply::Session;
 use crate::error::{Error, Result};
 use crate::facts::{Needs, Snapshot};
 use crate::goal::Request;
-use crate::host::{Caller, Fact, console};
+use crate::host::{Caller, Fact, Interrupt, console};
 use crate::plan::{self, Plan};
 use crate::report::{self, Style};
 use clap::Args;
@@ -55,6 +55,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
         }
         change::consent(args.yes, "Apply this?")?;
     }
+    let host = host.heeding(Interrupt::watch());
     let session = Session::open(&host, Caller::new())?;
     session.recover(&mut |event| progress.tell(event))?;
     let applied = session.apply(&plan, &mut |event| progress.tell(event))?;

@@ -17,7 +17,7 @@ pub use process::Processes;
 pub use runner::{Chroot, Command, Done, Runner};
 pub use tree_mut::TreeMut;
 
-use super::Host;
+use super::{Host, Interrupt};
 use std::io;
 
 /// A host that can be changed. Symbolic links are followed within the host; directories must be there.
@@ -53,6 +53,8 @@ pub trait HostMut: Host {
     fn fs_kind(&self, dir: &str) -> io::Result<FsKind>;
     /// Writes a sysfs or procfs attribute in a child process, so that a write that never returns is not waited for.
     fn write_attribute(&self, path: &str, value: &str) -> io::Result<()>;
+    /// Asked to stop?
+    fn interrupt(&self) -> &Interrupt;
     /// Is there such a program, by name or absolute path?
     fn has_program(&self, program: &str) -> bool;
     /// Runs a command: on a live host as it is, on a mounted one in a chroot. `progress` is called with each line of output, and with

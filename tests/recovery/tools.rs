@@ -135,17 +135,17 @@ impl Runner for Tools {
             Err(error) if error.to_string() == super::gates::KILLED => return Err(error),
             Err(error) => {
                 let output = format!("{}: {error}\n", argv[0]).into_bytes();
-                return Ok(Done { status: Some(1), late: false, output });
+                return Ok(Done { status: Some(1), output, ..Done::default() });
             }
             Ok(()) => {}
         }
         let output = format!("{} works\n", argv[0]).into_bytes();
         Ok(match fault {
             Some(Fault::Fails) => {
-                Done { status: Some(7), late: false, output: b"first\nthe tool's own words\n".to_vec() }
+                Done { status: Some(7), output: b"first\nthe tool's own words\n".to_vec(), ..Done::default() }
             }
-            Some(Fault::Hangs) => Done { status: None, late: true, output },
-            _ => Done { status: Some(0), late: false, output },
+            Some(Fault::Hangs) => Done { late: true, output, ..Done::default() },
+            _ => Done { status: Some(0), output, ..Done::default() },
         })
     }
 

@@ -1,7 +1,7 @@
 //! Runs the host's commands as processes: bounded in time, output kept, nothing left mounted.
 
 use super::{Chroot, Command, Done, Runner};
-use crate::host::{FileType, Host};
+use crate::host::{FileType, Host, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{self, Read};
@@ -47,7 +47,7 @@ impl Runner for Processes {
             Some(lock) => Stdio::from(lock._file.try_clone()?),
             None => Stdio::null(),
         });
-        watch(process, command.limit, progress)
+        watch(process, command, progress)
     }
 
     fn write_attribute(&self, root: Chroot<'_>, path: &str, value: &str) -> io::Result<()> {
@@ -55,7 +55,8 @@ impl Runner for Processes {
         let argv = ["/bin/sh", "-c", script, "sh", value, path].map(str::to_owned);
         let mut process = prepare(root, &argv)?;
         process.stdin(Stdio::null());
-        let done = watch(process, ATTRIBUTE_LIMIT, &mut |_| ())?;
+        let command = Command { argv: &argv, limit: ATTRIBUTE_LIMIT, interrupt: None, holds: None };
+        let done = watch(process, &command, &mut |_| ())?;
         match (done.success(), done.late) {
             (true, _) => Ok(()),
             (false, true) => {
@@ -90,7 +91,11 @@ fn prepare(root: Chroot<'_>, argv: &[String]) -> io::Result<std::process::Comman
     Ok(process)
 }
 
-fn watch(mut process: std::process::Command, limit: Duration, progress: &mut dyn FnMut(&str)) -> io::Result<Done> {
+fn watch(
+    mut process: std::process::Command,
+    command: &Command<'_>,
+    progress: &mut dyn FnMut(&str),
+) -> io::Result<Done> {
     let (reader, writer) = io::pipe()?;
     process.stdout(writer.try_clone()?).stderr(writer);
     let mut child = process.spawn()?;
@@ -98,7 +103,8 @@ fn watch(mut process: std::process::Command, limit: Duration, progress: &mut dyn
     drop(process);
     let mut done = Done::default();
     let mut lines = Lines::default();
-    let end = Instant::now() + limit;
+    let end = Instant::now() + command.limit;
+    let asked = || command.interrupt.is_some_and(Interrupt::asked);
     let mut ended: Option<Instant> = None;
     let mut reader = reader;
     loop {
@@ -115,7 +121,7 @@ fn watch(mut process: std::process::Command, limit: Duration, progress: &mut dyn
         if ended.is_none() && child.try_wait()?.is_some() {
             ended = Some(Instant::now());
         }
-        if ended.is_some_and(|at| at.elapsed() > AFTER) || Instant::now() >= end {
+        if ended.is_some_and(|at| at.elapsed() > AFTER) || Instant::now() >= end || asked() {
             break;
         }
     }
@@ -123,8 +129,8 @@ fn watch(mut process: std::process::Command, limit: Duration, progress: &mut dyn
         if let Some(status) = child.try_wait()? {
             break status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         }
-        if Instant::now() >= end {
-            done.late = true;
+        if asked() || Instant::now() >= end {
+            (done.stopped, done.late) = (asked(), !asked());
             kill(&mut child);
             break None;
         }

@@ -1,6 +1,6 @@
 //! Commands of a host, and who runs them.
 
-use crate::host::Host;
+use crate::host::{Host, Interrupt};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,8 @@ pub struct Command<'a> {
     pub argv: &'a [String],
     /// Killed after this long.
     pub limit: Duration,
+    /// Killed when this asks.
+    pub interrupt: Option<&'a Interrupt>,
     /// Held open by the command and all that it starts, so that the lock lasts as long as they do.
     pub holds: Option<&'a super::Lock>,
 }
@@ -23,6 +25,8 @@ pub struct Done {
     pub status: Option<i32>,
     /// True if it was killed because it took longer than its limit.
     pub late: bool,
+    /// True if it was killed because the user asked to stop.
+    pub stopped: bool,
     /// stdout and stderr as they came.
     pub output: Vec<u8>,
 }

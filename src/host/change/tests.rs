@@ -180,7 +180,7 @@ fn locks_exclude_each_other_and_last_as_long_as_the_commands() {
     assert!(other.lock("/etc/lock").unwrap().is_none());
     // A command that goes on after its parent holds the lock, too.
     let argv = ["/bin/sh", "-c", "exec 3<&0; sleep 1 <&3 & exit 0"].map(str::to_owned);
-    let command = Command { argv: &argv, limit: Duration::from_secs(20), holds: Some(&lock) };
+    let command = Command { argv: &argv, limit: Duration::from_secs(20), interrupt: None, holds: Some(&lock) };
     assert!(Processes.run(None, &command, &mut |_| ()).unwrap().success());
     drop(lock);
     assert!(other.lock("/etc/lock").unwrap().is_none());
@@ -196,7 +196,7 @@ fn commands_are_bounded_and_their_output_is_kept() {
     let run = |script: &str, seconds: u64| {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned);
         let mut lines = Vec::new();
-        let command = Command { argv: &argv, limit: Duration::from_secs(seconds), holds: None };
+        let command = Command { argv: &argv, limit: Duration::from_secs(seconds), interrupt: None, holds: None };
         let done = Processes.run(None, &command, &mut |line| lines.push(line.to_owned())).unwrap();
         (done, lines)
     };
@@ -211,8 +211,16 @@ fn commands_are_bounded_and_their_output_is_kept() {
     // Something that it leaves behind is not waited for.
     let (done, _) = run("sleep 15 & exit 0", 20);
     assert!(done.success() && start.elapsed() < Duration::from_secs(14));
+    // Asked to stop: it is killed at once.
+    let interrupt = crate::host::Interrupt::default();
+    interrupt.ask();
+    let argv = ["/bin/sleep".to_owned(), "60".to_owned()];
+    let limit = Duration::from_secs(50);
+    let command = Command { argv: &argv, limit, interrupt: Some(&interrupt), holds: None };
+    let done = Processes.run(None, &command, &mut |_| ()).unwrap();
+    assert!(done.stopped && !done.late && !done.success() && start.elapsed() < Duration::from_secs(20));
     let missing = ["/nonexistent".to_owned()];
-    let command = Command { argv: &missing, limit: Duration::from_secs(1), holds: None };
+    let command = Command { argv: &missing, limit: Duration::from_secs(1), interrupt: None, holds: None };
     assert_eq!(Processes.run(None, &command, &mut |_| ()).unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
@@ -249,7 +257,7 @@ fn commands_of_a_mounted_host_see_its_files_and_leave_nothing_mounted() {
     symlink("busybox", dir.path().join("bin/sh")).unwrap();
     let argv = ["/bin/sh", "-c", "echo inside > /etc/made; /bin/busybox test -e /proc/self/stat && echo proc"];
     let argv = argv.map(str::to_owned);
-    let command = Command { argv: &argv, limit: Duration::from_secs(20), holds: None };
+    let command = Command { argv: &argv, limit: Duration::from_secs(20), interrupt: None, holds: None };
     let done = host.run(&command, &mut |_| ()).unwrap();
     let unable = ["Operation not permitted", "not found", "No such file"];
     if unable.iter().any(|text| done.text().contains(text)) {

@@ -5,7 +5,7 @@ use super::gate::{Gate, Open};
 use super::{Command, Done, FsKind, HostMut, Lock, Op, Processes, Runner, temporary};
 use crate::error::Result;
 use crate::host::tree::Place;
-use crate::host::{Digest, Fact, Host, Kind, Query, Stat, Tree};
+use crate::host::{Digest, Fact, Host, Interrupt, Kind, Query, Stat, Tree};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,24 +20,35 @@ pub struct TreeMut {
     root: Option<PathBuf>,
     runner: Box<dyn Runner>,
     gate: Box<dyn Gate>,
+    interrupt: Interrupt,
 }
 
 impl TreeMut {
     /// The running machine.
     pub fn live() -> TreeMut {
-        TreeMut { tree: Tree::live().without_writing(), root: None, runner: Box::new(Processes), gate: Box::new(Open) }
+        TreeMut::new(Tree::live().without_writing(), None)
     }
 
     /// The system whose root is mounted at `dir`. Fails as [`Tree::mounted`].
     pub fn mounted(dir: &Path) -> Result<TreeMut> {
-        let tree = Tree::mounted(dir)?;
-        Ok(TreeMut { tree, root: Some(dir.to_owned()), runner: Box::new(Processes), gate: Box::new(Open) })
+        Ok(TreeMut::new(Tree::mounted(dir)?, Some(dir.to_owned())))
+    }
+
+    fn new(tree: Tree, root: Option<PathBuf>) -> TreeMut {
+        TreeMut { tree, root, runner: Box::new(Processes), gate: Box::new(Open), interrupt: Interrupt::default() }
     }
 
     /// As a system that runs, wherever its root is: a container's, or a test's.
     #[must_use]
     pub fn running(mut self) -> TreeMut {
         self.tree = self.tree.running();
+        self
+    }
+
+    /// With somebody who may ask it to stop.
+    #[must_use]
+    pub fn heeding(mut self, interrupt: Interrupt) -> TreeMut {
+        self.interrupt = interrupt;
         self
     }
 
@@ -307,6 +318,10 @@ impl HostMut for TreeMut {
     fn write_attribute(&self, path: &str, value: &str) -> io::Result<()> {
         self.gate.pass(&Op::SetAttribute(path, value)).map_err(|stop| stop.error)?;
         self.runner.write_attribute(self.root.as_deref(), path, value)
+    }
+
+    fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     fn has_program(&self, program: &str) -> bool {
