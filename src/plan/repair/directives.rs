@@ -67,6 +67,8 @@ fn ignored(case: &Case<'_>, finding: &Finding, directive: &Directive, rest: &str
         "builtin" | "softdep-builtin" => builtin_everywhere(case, directive).then_some(Now::Removed),
         "removed" | "unknown-option" => strip(value(finding, "option")),
         "disable-vga-missing" => strip("disable_vga"),
+        // Written right, it would still do nothing.
+        "softdep-no-blank" | "softdep-no-pre" if builtin_everywhere(case, directive) => Some(Now::Removed),
         "softdep-no-blank" => Some(Now::Rest(rest.replace("pre:", "pre: ").replace("post:", "post: "))),
         "softdep-no-pre" => Some(Now::Rest(format!("pre: {rest}"))),
         "no-directive" => Some(Now::Comment),

@@ -52,6 +52,7 @@ fn lines_of_modprobe() {
         ("softdep nouveau pre:vfio-pci\n", Some("softdep nouveau pre: vfio-pci\n")),
         ("softdep nouveau vfio-pci\r\n", Some("softdep nouveau pre: vfio-pci\r\n")),
         ("softdep drm pre: vfio-pci", Some("")),
+        ("softdep drm pre:vfio-pci", Some("")),
         ("vfio-pci\n", Some("# vfio-pci\n")),
         ("blacklist radeon\n# b\nblacklist radeon\n", Some("blacklist radeon\n# b\n")),
         ("options vfio-pci ids=10de:2684;10de:22ba\n", Some("options vfio-pci ids=10de:2684,10de:22ba\n")),
