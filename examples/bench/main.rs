@@ -57,7 +57,11 @@ fn measure(program: &Path, dir: &Path, functions: usize) -> std::io::Result<()> 
         let title = format!("{name}: {functions} to {}", functions / 10);
         println!("{title:32} {:>10} {:>10} {ratio:>8.2}  11.00 or less", shown(a), shown(b));
     }
-    for (name, command) in [("list --all", list(&large)), ("check", check(&large))] {
+    // The first graphics card of the made-up host, its sound and its USB.
+    let plan = |root: &Path| vfioneer(program, root, &["plan", "--json", tree::CARD]);
+    let (a, b, ratio) = pairs(|| plan(&large), || check(&large));
+    println!("{:32} {:>10} {:>10} {ratio:>8.2}  1.50 or less", "plan to check", shown(a), shown(b));
+    for (name, command) in [("list --all", list(&large)), ("check", check(&large)), ("plan", plan(&large))] {
         println!("{:32} {:>7.1} MiB {:>19}  64.0 MiB or less", format!("{name}: peak memory"), peak(command)?, "");
     }
     Ok(())

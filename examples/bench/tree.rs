@@ -38,6 +38,9 @@ const NETWORK: [Model; 2] = [
     Model { ids: (0x15b3, 0x101d), class: 0x020000, port: 0, driver: "mlx5_core" },
 ];
 
+/// The slot of the first graphics card of every made-up host.
+pub const CARD: &str = "0000:03:00";
+
 /// Writes a host of `count` functions below `root`.
 pub fn make(root: &Path, count: usize) -> Result<()> {
     let mut tree = Tree { root: root.to_owned(), pool: HashMap::new(), left: count, groups: 0 };

@@ -14,6 +14,8 @@ use crate::facts::kernel::InstalledKernel;
 use crate::plan::texts::said;
 use serde::Serialize;
 
+pub(super) use iommu::words as iommu_words;
+
 /// One word to add or to take away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Word {

@@ -6,13 +6,14 @@ use crate::checks::device::is_endpoint;
 use crate::checks::{Finding, Severity, Subject, pages};
 use crate::facts::pci::Function;
 use crate::host::Fact;
+use crate::plan::words::iommu_words;
 
 /// Findings that stand in the way for good, with the variants that do; an empty list: all of them.
 const FINDINGS: &[(&str, &[&str])] = &[
     ("host-is-guest", &[]),
     ("in-container", &[]),
     ("iommu-off-in-firmware", &[]),
-    // The other variants are cured by a word (`super::super::words::iommu`).
+    // The other variants are cured by a word, if there is one.
     ("iommu-off-in-kernel", &["kernel-lacks", "stoney", "failed"]),
     ("kernel-lacks-vfio", &[]),
     ("no-iommu-group", &[]),
@@ -78,7 +79,10 @@ fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
         Subject::Host | Subject::Line(..) => true,
         Subject::Vm(_) => false,
     };
-    finding.severity == Severity::Error && about_chosen && (variants.is_empty() || variants.contains(&finding.variant))
+    let for_good = variants.is_empty()
+        || variants.contains(&finding.variant)
+        || finding.id == "iommu-off-in-kernel" && iommu_words(case).is_empty();
+    finding.severity == Severity::Error && about_chosen && for_good
 }
 
 /// Functions that cannot be told from others for want of root: no claim could be written for them.

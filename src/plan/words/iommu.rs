@@ -11,7 +11,7 @@ use crate::facts::kernel::InstalledKernel;
 use crate::facts::system::CpuVendor;
 use crate::host::Fact;
 
-pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
+pub fn words(case: &Case<'_>) -> Vec<Word> {
     if case.chosen.is_empty() {
         return Vec::new();
     }

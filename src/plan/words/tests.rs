@@ -144,6 +144,13 @@ fn ids_stand_on_the_command_line_where_vfio_pci_is_built_in() {
     let ids = Goal { method: Method::Ids, ..goal(CARD) };
     let mut snap = t::healthy();
     assert!(words(&snap, &ids).is_empty(), "a module reads modprobe.d");
+    t::cmdline(&mut snap, "ro vfio-pci.ids=1912:0014");
+    assert_eq!(
+        words(&snap, &ids),
+        ["-vfio-pci.ids=1912:0014", "+vfio-pci.ids=1912:0014,10de:2684,10de:22ba"],
+        "unless the command line has some, too"
+    );
+    t::cmdline(&mut snap, "ro");
     if let Fact::Known(builtin) = &mut snap.kernel.installed[0].builtin {
         builtin.insert("vfio_pci".into());
     }
