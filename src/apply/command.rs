@@ -31,6 +31,7 @@ pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[
     work.intent(step, Before { files, ..Before::default() })?;
     let stands = fence.map(|fence| fence::up(work, step, fence, &step.to_string())).transpose()?;
     work.run(argv, &step.to_string())?;
+    settle(work, touches)?;
     let last = !work.plan.steps.iter().skip(step + 1).any(|step| matches!(step.action, Action::Run { .. }));
     if let Some(fence) = fence.filter(|_| last) {
         // What boots meanwhile is vfioneer's own; the others must be right before they boot again.
@@ -44,10 +45,20 @@ pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[
     work.note(&Record::Done { step, after })
 }
 
+/// Commands seldom sync what they write; before anything builds on it, it is on the disk.
+fn settle(work: &Work<'_>, touches: &[String]) -> Did {
+    for path in touches {
+        work.host.sync_all(path).map_err(|error| Failure::io(&format!("cannot sync {path}"), &error))?;
+    }
+    Ok(())
+}
+
 /// A command as it is undone.
 pub(super) struct Undo<'a> {
     /// The inverse command; empty if bringing the files back is enough.
     pub(super) argv: &'a [String],
+    /// What it touches.
+    pub(super) touches: &'a [String],
     /// What boots meanwhile.
     pub(super) fence: Option<&'a Fence>,
 }
@@ -74,6 +85,7 @@ pub(super) fn undo(work: &mut Work<'_>, step: usize, undo: &Undo<'_>, progress: 
             stands = Some(fence::up(work, step, fence, &format!("{step}-undo"))?);
         }
         work.run(undo.argv, &format!("{step}-undo"))?;
+        settle(work, undo.touches)?;
     }
     let is_theirs = |path: &String| theirs.contains(path);
     for kept in &before.files {

@@ -73,8 +73,8 @@ impl Work<'_> {
                 generate::back_again(self, argv, output, product, progress)
             }
             Action::Generate { argv, output, product } => generate::put_back(self, argv, output, product, progress),
-            Action::Run { undo, fence, .. } => {
-                let undo = command::Undo { argv: undo, fence: fence.as_ref() };
+            Action::Run { undo, touches, fence, .. } => {
+                let undo = command::Undo { argv: undo, touches, fence: fence.as_ref() };
                 command::undo(self, step, &undo, progress)
             }
             Action::Bind { .. } if same_boot => bind::give_back(self, progress),

@@ -39,6 +39,8 @@ pub trait HostMut: Host {
     fn rename(&self, from: &str, to: &str, as_before: bool) -> io::Result<()>;
     /// Gives a file a second name on the same file system: a hard link, or a copy where there are none. Replaces what has that name.
     fn keep(&self, path: &str, second: &str) -> io::Result<()>;
+    /// Brings everything on the file system of a file or directory onto the disk: what a command has written. Not there is no error.
+    fn sync_all(&self, path: &str) -> io::Result<()>;
     /// Copies a file of any size with its attributes, whole or not at all.
     fn copy(&self, from: &str, to: &str) -> io::Result<()>;
     /// SHA-256 of a file of any size, 64 hex digits; `None` if it is not there.

@@ -275,6 +275,50 @@ fn two_at_the_same_time() {
     session(&two).unwrap();
 }
 
+/// Run again by the test below, in a process of its own: locks of fcntl(2) do not exclude within one.
+#[test]
+fn holds_dpkg_s_lock() {
+    let Ok(root) = std::env::var("HOLD_LOCK_BELOW") else { return };
+    let host = vfioneer::host::TreeMut::mounted(root.as_ref()).unwrap();
+    let _lock = vfioneer::host::HostMut::lock_record(&host, "/var/lib/dpkg/lock-frontend").unwrap().unwrap();
+    std::fs::write(format!("{root}/held"), "").unwrap();
+    std::io::Read::read(&mut std::io::stdin(), &mut [0]).unwrap();
+}
+
+#[test]
+fn package_managers_at_work() {
+    let refused = |world: &World, words: &str| {
+        let error = session(&world.open()).map(|_| ()).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.message.contains(words), "{error}");
+    };
+    let world = World::new();
+    world.write("/var/lib/pacman/db.lck", "", 0o644);
+    refused(&world, "pacman");
+    // It may have been left by one that was interrupted; on a system that does not run, it was.
+    std::mem::drop(vfioneer::host::TreeMut::mounted(&world.at("/")).map(|host| session(&host).map(|_| ()).unwrap()));
+    let world = World::new();
+    world.write("/proc/77/comm", "dnf5\n", 0o444);
+    refused(&world, "dnf");
+    let world = World::new();
+    world.write("/var/lib/dpkg/lock-frontend", "", 0o640);
+    let mut other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "holds_dpkg_s_lock"])
+        .env("HOLD_LOCK_BELOW", world.at("/"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !world.at("/held").exists() {
+        assert!(other.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    refused(&world, "dpkg");
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    session(&world.open()).unwrap();
+}
+
 #[test]
 fn files_that_changed_since_the_plan() {
     let world = World::new();

@@ -4,7 +4,7 @@ use super::gates::Shared;
 use super::world::{KERNELS, entry, grub_cfg, image};
 use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use vfioneer::host::Host;
 use vfioneer::host::change::{Chroot, Command, Done, Gate, Op, Runner};
@@ -53,9 +53,7 @@ impl Tools {
         self.pass(&Op::Write(path, &bytes[..half]))?;
         std::fs::write(&file, &bytes[..half])?;
         self.pass(&Op::Write(path, &bytes[half..]))?;
-        std::fs::write(&file, bytes)?;
-        // A tool's files are on the disk when vfioneer has synced them.
-        self.pass(&Op::Sync(path))
+        std::fs::write(&file, bytes)
     }
 
     fn text(&self, path: &str) -> String {
@@ -102,9 +100,10 @@ impl Tools {
                         _ => text.replace(&format!(" {word}"), " "),
                     };
                     self.fill(&format!("{path}.tmp"), text.as_bytes())?;
+                    // Even a careful tool leaves the directory to others.
+                    self.pass(&Op::Sync(&format!("{path}.tmp")))?;
                     self.pass(&Op::Rename(&format!("{path}.tmp"), &path))?;
                     std::fs::rename(self.at(&format!("{path}.tmp")), self.at(&path))?;
-                    self.pass(&Op::Sync(Path::new(&path).parent().unwrap().to_str().unwrap()))?;
                 }
                 Ok(())
             }

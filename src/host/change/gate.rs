@@ -11,6 +11,8 @@ pub enum Op<'a> {
     Attributes(&'a str),
     /// A file or directory is synced.
     Sync(&'a str),
+    /// Everything on the file system that holds a path is synced.
+    SyncAll(&'a str),
     /// From, to.
     Rename(&'a str, &'a str),
     /// The file, its second name.

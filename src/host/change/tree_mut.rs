@@ -277,6 +277,17 @@ impl HostMut for TreeMut {
         })
     }
 
+    fn sync_all(&self, path: &str) -> io::Result<()> {
+        let dir = match self.place(&format!("{path}/.")).or_else(|_| self.place(path)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(());
+            }
+            other => files::open_dir(&other?.dir)?,
+        };
+        self.gate.pass(&Op::SyncAll(path)).map_err(|stop| stop.error)?;
+        Ok(fs::syncfs(&dir)?)
+    }
+
     fn sha256(&self, path: &str) -> io::Result<Option<String>> {
         let place = match self.place(path) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
