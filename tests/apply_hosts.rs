@@ -120,13 +120,12 @@ impl Written {
         self.dir.path()
     }
 
-    fn host(&self, fault: Option<&str>) -> TreeMut {
-        let runner = Scripted { fault: fault.map(str::to_owned) };
-        TreeMut::mounted(self.root()).unwrap().with_runner(Box::new(runner))
+    fn host(&self) -> TreeMut {
+        TreeMut::mounted(self.root()).unwrap().with_runner(Box::<Scripted>::default())
     }
 
     fn snapshot(&self) -> Snapshot {
-        facts::collect(&self.host(None), Needs::PLAN)
+        facts::collect(&self.host(), Needs::PLAN)
     }
 
     fn plan(&self, request: &Request) -> Plan {
@@ -149,7 +148,7 @@ impl Written {
                 Action::Run { undo, .. } if undo.first().is_some_and(|program| program != "rpm-ostree") => undo.clone(),
                 _ => continue,
             };
-            let done = scripted::run(self.root(), &argv, None).unwrap();
+            let done = scripted::run(self.root(), &argv, &[]).unwrap();
             if !done.success() {
                 return Err(format!("{argv:?}: {}", done.text()));
             }
@@ -184,7 +183,7 @@ fn apply(name: &str, request: &Request) -> Result<Option<String>, String> {
     host.settle(&plan)?;
     let plan = host.plan(request);
     let before = read(host.root());
-    let tree = host.host(None);
+    let tree = host.host();
     let said = |error: vfioneer::error::Error| format!("{error} {:?}", error.hints);
     let session = Session::open(&tree, Caller::new()).map_err(said)?;
     session.apply(&plan, &mut |_| {}).map_err(said)?;

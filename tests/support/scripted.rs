@@ -2,6 +2,7 @@
 
 use super::hosts::images;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use vfioneer::host::Host;
@@ -15,8 +16,8 @@ pub fn tools() -> PathBuf {
 /// A runner of the scripts, on the host whose root is the directory of the call.
 #[derive(Debug, Default)]
 pub struct Scripted {
-    /// Set in the scripts' environment as `FAULT`: makes one fail half-way.
-    pub fault: Option<String>,
+    /// More of the scripts' environment: `FAULT` makes one fail half-way, `DIE_AT` ends all at a call.
+    pub more: Vec<(String, String)>,
 }
 
 impl Runner for Scripted {
@@ -26,7 +27,7 @@ impl Runner for Scripted {
 
     fn run(&self, root: Chroot<'_>, command: &Command<'_>, progress: &mut dyn FnMut(&str)) -> io::Result<Done> {
         let root = root.ok_or_else(|| io::Error::other("scripts change no running machine"))?;
-        let done = run(root, command.argv, self.fault.as_deref())?;
+        let done = run(root, command.argv, &self.more)?;
         done.text().lines().for_each(progress);
         Ok(done)
     }
@@ -38,7 +39,7 @@ impl Runner for Scripted {
 }
 
 /// Runs one command by its script.
-pub fn run(root: &Path, argv: &[String], fault: Option<&str>) -> io::Result<Done> {
+pub fn run(root: &Path, argv: &[String], more: &[(String, String)]) -> io::Result<Done> {
     let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let script = tools().join(program.rsplit('/').next().unwrap_or_default());
     if !script.is_file() {
@@ -49,9 +50,7 @@ pub fn run(root: &Path, argv: &[String], fault: Option<&str>) -> io::Result<Done
     process.args(arguments).env_clear();
     process.env("PATH", format!("{}:/usr/bin:/bin", tools().display())).env("LC_ALL", "C");
     process.env("ROOT", root).env("TOOLS", tools()).env("STAGE", stage.path());
-    if let Some(fault) = fault {
-        process.env("FAULT", fault);
-    }
+    process.envs(more.iter().cloned()).process_group(0);
     let output = process.output()?;
     if let (true, Ok(out)) = (output.status.success(), std::fs::read_to_string(stage.path().join("out"))) {
         let image = images::pack(&stage.path().join("image"))?;
