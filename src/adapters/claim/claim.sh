@@ -8,6 +8,7 @@ devices=$root/sys/bus/pci/devices
 drivers=$root/sys/bus/pci/drivers
 claims=$root/etc/vfioneer/claims
 modprobe=$root/sbin/modprobe # not busybox's, which it may prefer to one in PATH
+[ -x "$modprobe" ] || modprobe='modprobe'
 od=$root/usr/lib/vfioneer/od
 [ -x "$od" ] || od='od'
 

@@ -105,6 +105,19 @@ fn debian_by_identity() {
 }
 
 #[test]
+fn what_others_run_after_a_new_image_is_run() {
+    let mut builder = debian(&["6.12.1"]);
+    for name in ["flash-kernel", "systemd-boot", "zzz-vfioneer", "old.dpkg-bak"] {
+        builder.add_file(&format!("/etc/initramfs/post-update.d/{name}"), "");
+        builder.stat(&format!("/etc/initramfs/post-update.d/{name}"), |stat| stat.mode = 0o755);
+    }
+    builder.add_file("/etc/initramfs/post-update.d/README", "");
+    let work = work(&snapshot(builder), &identity());
+    let expected = "/etc/initramfs/post-update.d/flash-kernel 6.12.1 /boot/initrd.img-6.12.1";
+    assert_eq!(argvs(&work)[1..], [expected]);
+}
+
+#[test]
 fn what_is_there_is_not_done_again() {
     let text = claims::write(&parse(CLAIM).claims);
     let done = |script: &str, claims: &str, image_claims: &str| {

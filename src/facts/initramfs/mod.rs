@@ -60,6 +60,9 @@ pub struct Initramfs {
     pub config: Vec<TextFile>,
     /// One image or more per installed kernel.
     pub images: Vec<Image>,
+    /// Programs that `update-initramfs` runs after it made an image, with release and image as arguments: the executable files
+    /// of `/etc/initramfs/post-update.d` that run-parts(8) takes, in order.
+    pub after_update: Vec<String>,
     /// What could not be read and would have helped.
     pub unread: Vec<(String, Why)>,
 }
@@ -91,8 +94,17 @@ pub fn collect(host: &dyn Host, needs: Needs, kernel: &Kernel) -> Initramfs {
     let (generator, evidence) = find_generator(host);
     let mut found = Initramfs { generator, evidence, ..Initramfs::default() };
     found.config = config(host, &mut found.unread);
+    found.after_update = after_update(host);
     images::collect(host, needs.images, kernel, &mut found);
     found
+}
+
+fn after_update(host: &dyn Host) -> Vec<String> {
+    let dir = "/etc/initramfs/post-update.d";
+    let runs = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let names = host.entries(dir).into_known().unwrap_or_default();
+    let paths = names.into_iter().filter(runs).map(|name| format!("{dir}/{name}"));
+    paths.filter(|path| host.stat(path).known().is_some_and(|stat| stat.mode & 0o111 != 0)).collect()
 }
 
 /// The settings of every generator that has some on this host: those of one that builds nothing are worth showing, too.
