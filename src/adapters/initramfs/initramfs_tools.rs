@@ -15,9 +15,9 @@ use crate::steps::{Action, Product, Step};
 pub(super) const HOOK: &str = "/etc/initramfs-tools/hooks/vfioneer";
 /// Runs in the initramfs, by its name before `udev`.
 pub(super) const BOOT_SCRIPT: &str = "/etc/initramfs-tools/scripts/init-top/00-vfioneer";
-/// Hooks whose work the boot chain's adapter does: Debian's systemd-boot 257, Proxmox VE's proxmox-kernel-helper 8; and our
+/// Hooks whose work the boot chain's adapter does: Debian's systemd-boot 252 and 257, Proxmox VE's proxmox-kernel-helper 8; and our
 /// own warning.
-const CHAINS: &[&str] = &["proxmox-boot-sync", "systemd-boot", "zz-systemd-boot", "zzz-vfioneer"];
+const CHAINS: &[&str] = &["proxmox-boot-sync", "systemd-boot", "zzz-vfioneer"];
 /// A list of modules to load, as packages bring them (0.142 `mkinitramfs` reads the directory).
 pub(super) const MODULES: &str = "/usr/share/initramfs-tools/modules.d/vfioneer";
 
