@@ -3,7 +3,7 @@
 use super::command::touched;
 use super::execute::words;
 use super::files::parent;
-use super::store::STATE;
+use super::store::{STATE, Transaction};
 use crate::error::{Error, Result};
 use crate::host::change::FsKind;
 use crate::host::{Fact, Host, HostMut, Kind};
@@ -27,6 +27,35 @@ pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
         need(host, &step.action, &mut room)?;
     }
     room.check(host)
+}
+
+/// Checks what rolling back needs, changing nothing: copies that are whole, programs, room for one new file after the other.
+pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    let kept =
+        transaction.journal.steps.values().filter_map(|step| step.before.as_ref()).flat_map(|before| &before.files);
+    for (kept, copy) in kept.filter_map(|kept| Some((kept, kept.copy.as_ref()?))) {
+        let path = format!("{}/before/{copy}", transaction.dir);
+        if !matches!(host.sha256(&path), Ok(sha256) if sha256 == kept.sha256) {
+            return Err(Error::refused(format!("{path}, the copy of {}, is missing or damaged", kept.path))
+                .hint("bring it back from a backup, then try again"));
+        }
+    }
+    let mut largest = Room::default();
+    for step in &transaction.plan.steps {
+        let program = match &step.action {
+            Action::Generate { argv, .. } => argv.first(),
+            Action::Run { undo, .. } => undo.first(),
+            _ => None,
+        };
+        program.map_or(Ok(()), |program| has_program(host, program))?;
+        if let Action::Generate { output, .. } = &step.action
+            && let (Ok(real), Fact::Known(stat)) = (host.real(output), host.stat(output))
+        {
+            writable(host, parent(&real))?;
+            largest.need_at_least(host, parent(&real), stat.size * GROWTH / 10);
+        }
+    }
+    largest.check(host)
 }
 
 /// Every file that is written or removed is as the plan saw it.
@@ -76,13 +105,18 @@ fn programs(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
             _ => Vec::new(),
         };
         for program in commands.into_iter().filter_map(|argv| argv.first()) {
-            if !host.has_program(program) {
-                return Err(Error::refused(format!("the program {program} is not installed on {}", host.label()))
-                    .hint("install the package that has it, then try again"));
-            }
+            has_program(host, program)?;
         }
     }
     Ok(())
+}
+
+fn has_program(host: &dyn HostMut, program: &str) -> Result<()> {
+    if host.has_program(program) {
+        return Ok(());
+    }
+    Err(Error::refused(format!("the program {program} is not installed on {}", host.label()))
+        .hint("install the package that has it, then try again"))
 }
 
 /// Room that is needed, by file system.
@@ -97,6 +131,14 @@ impl Room {
         let dir = existing(host, dir);
         let Fact::Known(stat) = host.stat(&dir) else { return };
         self.devices.entry(stat.dev).or_insert((dir, 0)).1 += bytes;
+    }
+
+    /// What is needed at one moment, not for good.
+    fn need_at_least(&mut self, host: &dyn Host, dir: &str, bytes: u64) {
+        let dir = existing(host, dir);
+        let Fact::Known(stat) = host.stat(&dir) else { return };
+        let entry = self.devices.entry(stat.dev).or_insert((dir, 0));
+        entry.1 = entry.1.max(bytes);
     }
 
     fn check(&self, host: &dyn HostMut) -> Result<()> {

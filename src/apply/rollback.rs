@@ -1,12 +1,11 @@
 //! Rolling back a transaction that was applied.
 
-use super::Listener;
 use super::journal::{Left, Outcome, Record};
 use super::session::Session;
 use super::store::{self, Transaction};
+use super::{Listener, checks};
 use crate::error::{Error, Result};
 use crate::host::{Host, Kind};
-use crate::steps::Action;
 
 /// A transaction that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Session<'_> {
     /// Rolls back a transaction that [`choose`] gave.
     pub fn rollback(&self, transaction: Transaction, listen: Listener<'_>) -> Result<RolledBack> {
         let id = transaction.id;
-        self.may_undo(&transaction)?;
+        checks::check_undo(self.host, &transaction)?;
         let begin = Record::Rollback { by: self.caller.clone(), boot_id: self.boot_id.clone() };
         store::note(self.host, &transaction.dir, &begin).map_err(|error| {
             Error::refused(format!("cannot write {}/journal: {}", transaction.dir, super::execute::words(&error)))
@@ -76,23 +75,5 @@ impl Session<'_> {
             left,
             reboot: rebooted && self.host.kind() == Kind::Live && !transaction.plan.steps.is_empty(),
         })
-    }
-
-    /// The programs are there that undoing needs.
-    fn may_undo(&self, transaction: &Transaction) -> Result<()> {
-        for step in &transaction.plan.steps {
-            let program = match &step.action {
-                Action::Generate { argv, .. } => argv.first(),
-                Action::Run { undo, .. } => undo.first(),
-                _ => None,
-            };
-            if let Some(program) = program.filter(|program| !self.host.has_program(program)) {
-                return Err(Error::refused(format!(
-                    "the program {program}, which rolling back needs, is not installed"
-                ))
-                .hint("install the package that has it, then try again"));
-            }
-        }
-        Ok(())
     }
 }

@@ -401,6 +401,16 @@ fn journals_with_garbage() {
 }
 
 #[test]
+fn a_copy_that_is_damaged_is_seen_before_anything_is_undone() {
+    let world = applied_world();
+    let state = world.state();
+    world.write("/var/lib/vfioneer/transactions/1/before/2", "other\n", 0o600);
+    let error = roll_back(&world.open()).unwrap_err();
+    assert!(error.exit_code() == 3 && error.message.contains("/before/2"), "{error}");
+    same("refused", &world.state(), &state);
+}
+
+#[test]
 fn the_newer_one_goes_first() {
     let world = applied_world();
     let mut plan = world.plan();
