@@ -39,7 +39,9 @@ pub(super) fn all(case: &Case<'_>) -> Repair {
     let mut texts = Texts::default();
     directives::mend(case, &mut texts);
     lists::mend(case, &mut texts);
-    let images = !texts.is_empty();
+    // A copy that the generator does not make would not be there afterwards either.
+    let stale = |finding: &Finding| finding.id == "initramfs-stale" && finding.variant != "not-copied";
+    let images = !texts.is_empty() || case.findings.iter().any(stale);
     grub::mend(case, &mut texts);
     second_line::mend(case, &mut texts);
     let mut words = words::mended(case);

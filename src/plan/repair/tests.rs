@@ -253,3 +253,16 @@ fn a_blacklist_that_claims_make_needless_goes() {
     assert_eq!(after(&plan(&snap, &[]), PATH), None);
     assert_eq!(after(&plan(&snap, &[GPU, "0000:01:00.1"]), PATH).as_deref(), Some("blacklist nvidia\n"));
 }
+
+#[test]
+fn what_was_written_and_never_made_is_made() {
+    let mut snap = with_words("quiet iommu=pt");
+    t::cmdline(&mut snap, "quiet");
+    let entry = t::place(&mut snap, Chain::Grub, "/boot/grub/grub.cfg", "linux /boot/vmlinuz quiet", "quiet");
+    (entry.generated, entry.release) = (true, Some(t::RELEASE.into()));
+    assert_eq!(words(&plan(&snap, &[])), ["+iommu=pt"]);
+    let mut stale = t::passthrough();
+    t::in_images(&mut stale, "/etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:1b80\n");
+    let plan = plan(&stale, &[]);
+    assert!(plan.steps.iter().all(|step| matches!(step.action, Action::Generate { .. })) && plan.steps.len() == 1);
+}

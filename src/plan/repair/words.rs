@@ -5,7 +5,7 @@ use crate::checks::cmdline_words::does_nothing;
 use crate::checks::{Ctx, Finding, words};
 use crate::facts::boot::Place;
 use crate::facts::kernel::numbers;
-use crate::parse::cmdline::Cmdline;
+use crate::parse::cmdline::{self, Cmdline};
 use crate::parse::vfio_ids;
 use crate::plan::case::Case;
 use crate::plan::words::Word;
@@ -25,6 +25,11 @@ pub(super) fn mended(case: &Case<'_>) -> Vec<Word> {
                         finding,
                     );
                 }
+            }
+            // They are written where the loader's files are made from, and never got there.
+            "cmdline-not-in-effect" if finding.variant == "not-refreshed" => {
+                let words = cmdline::words(value(finding, "words"));
+                found.add(&words.into_iter().filter(|word| is_useful(case, word)).collect::<Vec<_>>(), finding);
             }
             "blacklist-too-wide" if by_identity(case) => blacklist(case, finding, &mut found),
             _ => {}
