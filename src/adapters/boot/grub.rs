@@ -35,6 +35,11 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         work.manual.push(reason("grub-no-config", &[]));
         return Work { files: Vec::new(), ..work };
     };
+    if work.manual.is_empty() && boot.grub.transactional {
+        work.manual = by_hand(&todo(boot, change), &change.add);
+        work.manual.push(reason("then-run", &[("command", "transactional-update grub.cfg")]));
+        return Work { files: Vec::new(), ..work };
+    }
     if !work.manual.is_empty() {
         work.manual.push(reason("then-run", &[("command", &format!("{program} -o {output}"))]));
         return Work { files: Vec::new(), ..work };

@@ -43,7 +43,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         return work;
     }
     let made = if by_kernel_install(snap) {
-        work.files.extend(kernel_install::source(&snap.boot, change));
+        work.files.extend(source(&snap.boot, change));
         stale.iter().map(|entry| by_ukify(snap, entry, change)).collect()
     } else {
         by_mkinitcpio(snap, &stale, change, &mut work)
@@ -143,6 +143,11 @@ fn by_mkinitcpio(snap: &Snapshot, stale: &[&Entry<'_>], change: &WordChange, wor
     Some(steps.into_iter().filter(wanted).collect())
 }
 
+/// `/etc/kernel/cmdline`, where it is all that gives words.
+fn source(boot: &Boot, change: &WordChange) -> Option<Step> {
+    kernel_install::source(boot, change).map(|step| Step { why: reason("uki-words", &[]), ..step })
+}
+
 /// The files that give words.
 fn sources(boot: &Boot) -> impl Iterator<Item = &TextFile> {
     let mut seen = BTreeSet::new();
@@ -160,7 +165,7 @@ fn usual(boot: &Boot, change: &WordChange) -> Vec<Step> {
     let usual = |file: &&TextFile| file.path.ends_with("/kernel/cmdline") || file.path.starts_with(DROP_INS);
     let files: Vec<&TextFile> = sources(boot).filter(usual).collect();
     if !files.iter().any(|file| file.path.starts_with(DROP_INS)) {
-        return kernel_install::source(boot, change).into_iter().collect();
+        return source(boot, change).into_iter().collect();
     }
     let given: Vec<String> = files.iter().flat_map(|file| cmdline::words(&file.text)).collect();
     let missing: Vec<String> = change.add.iter().filter(|word| !has_word(&given, word)).cloned().collect();

@@ -29,6 +29,8 @@ pub struct Generator {
     pub bash: bool,
     /// It leaves the options of BLS entries alone unless told otherwise (`--update-bls-cmdline`, EL 9.3 and later).
     pub keeps_bls: bool,
+    /// The root file system is read-only and changed by transactional-update(8) alone (openSUSE MicroOS).
+    pub transactional: bool,
     /// The files that it sources, in order.
     pub files: Vec<Arc<TextFile>>,
 }
@@ -49,8 +51,19 @@ impl Generator {
             (_, None) => !drop_ins,
         };
         let keeps_bls = script.is_some_and(|text| text.contains("update-bls-cmdline"));
-        Generator { program, drop_ins, bash, keeps_bls, files: Vec::new() }
+        let transactional =
+            host.exists("/usr/sbin/transactional-update") == Fact::Known(true) && is_root_read_only(host);
+        Generator { program, drop_ins, bash, keeps_bls, transactional, files: Vec::new() }
     }
+}
+
+fn is_root_read_only(host: &dyn Host) -> bool {
+    let mounts = host.text("/proc/self/mountinfo").into_known().unwrap_or_default();
+    let root = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(4);
+        (fields.next() == Some("/")).then(|| fields.next())?
+    });
+    root.last().is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// Reads all of it.

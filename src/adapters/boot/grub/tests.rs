@@ -212,3 +212,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_root_that_only_its_own_tool_changes() {
+    let host = arch(DEBIAN).with("/usr/sbin/transactional-update", "").with(
+        "/proc/self/mountinfo",
+        "25 1 0:25 /@/.snapshots/1/snapshot / ro,relatime shared:1 - btrfs /dev/vda2 ro,subvolid=266\n",
+    );
+    let work = host.work(&words("iommu=pt", ""));
+    assert!(work.files.is_empty() && work.commands.is_empty());
+    assert_eq!(work.manual.last().map(String::as_str), Some("Then run: transactional-update grub.cfg."));
+    assert!(host.work(&words("quiet", "")).is_empty());
+}
+
+#[test]
+fn another_system_of_the_menu_counts_for_nothing() {
+    let other = "menuentry 'Arch (on /dev/sda3)' {\n\tlinux /boot/vmlinuz-linux root=UUID=2 rw\n}\n";
+    let host = debian(&DEBIAN.replace("quiet", "quiet iommu=pt"));
+    let host = host.with("/boot/grub/grub.cfg", config("quiet iommu=pt") + other);
+    assert!(host.work(&words("iommu=pt", "")).is_empty());
+}
