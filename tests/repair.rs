@@ -36,6 +36,8 @@ fn applied(tree: &Tree, plan: &Plan) -> Tree {
             };
             assert_eq!(&there, before, "{path}");
             tree.insert(path.clone(), Entry::File(after.clone().into_bytes()));
+        } else if let Action::RemoveFile { path, .. } = &step.action {
+            tree.remove(path);
         }
     }
     for (path, entry) in &mut tree {

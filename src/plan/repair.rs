@@ -68,7 +68,7 @@ fn value<'a>(finding: &'a Finding, name: &str) -> &'a str {
 
 /// The finding's sentence and its id.
 fn why(finding: &Finding) -> String {
-    format!("{} ({})", pages::message(finding), finding.id)
+    format!("{} ({}).", pages::message(finding).trim_end_matches('.'), finding.id)
 }
 
 /// True if claims by identity take over from ids and blacklists: every function that anybody asks for at boot is claimed by

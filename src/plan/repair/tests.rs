@@ -28,6 +28,7 @@ fn plan(snap: &Snapshot, devices: &[&str]) -> Plan {
 fn after(plan: &Plan, wanted: &str) -> Option<String> {
     plan.steps.iter().find_map(|step| match &step.action {
         Action::WriteFile { path, after, .. } if path == wanted => Some(after.clone()),
+        Action::RemoveFile { path, .. } if path == wanted => Some(String::new()),
         _ => None,
     })
 }
@@ -71,7 +72,7 @@ fn lines_of_modprobe() {
         assert_eq!(after(&plan, PATH).as_deref(), expected, "{text:?}");
         assert_eq!(plan.steps.is_empty(), expected.is_none(), "{text:?}: {:#?}", plan.steps);
         let Some(mended) = expected else { continue };
-        assert!(plan.steps[0].why.ends_with(')') && plan.steps[0].why.len() > 30, "{}", plan.steps[0].why);
+        assert!(plan.steps[0].why.ends_with(").") && plan.steps[0].why.len() > 30, "{}", plan.steps[0].why);
         assert!(plan.steps[1..].iter().any(|step| matches!(step.action, Action::Generate { .. })), "images follow");
         let again = modprobe(&t::healthy(), mended);
         assert_eq!(after(&make(&again, &goal(&[])), PATH), None, "{mended:?} is mended again");

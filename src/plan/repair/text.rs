@@ -74,7 +74,12 @@ impl Texts {
     pub(super) fn steps(self) -> Vec<Step> {
         let step = |(path, file): (String, Changes)| {
             let after = applied(&file.before, file.changes);
-            (after != file.before).then(|| Step::write(&path, Some(&file.before), after, 0o644, file.why.join(" ")))
+            let why = file.why.join(" ");
+            // Nobody misses a file of modprobe.d in which nothing is left; other files have an owner.
+            if after.trim().is_empty() && path.starts_with("/etc/modprobe.d/") {
+                return Some(Step::remove(&path, &file.before, why));
+            }
+            (after != file.before).then(|| Step::write(&path, Some(&file.before), after, 0o644, why))
         };
         self.files.into_iter().filter_map(step).collect()
     }
