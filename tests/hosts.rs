@@ -1,6 +1,6 @@
 //! Every constructed host says what it must, and nothing that it must not; and what it says in full is on record
 //! (`UPDATE_EXPECT=1 cargo test --test hosts` rewrites the record).
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, dead_code)]
 
 #[path = "support/hosts/mod.rs"]
 mod hosts;

@@ -84,13 +84,12 @@ fn file(boot: &Boot) -> Option<&Arc<TextFile>> {
 
 /// Edits the first line; says what is wrong if that line cannot boot: proxmox-boot-tool refuses it, too.
 fn cmdline_file(file: &Arc<TextFile>, change: &WordChange) -> Result<Vec<Step>, String> {
-    let first = file.text.lines().next().unwrap_or_default();
-    let given = change.add.iter().any(|word| word.starts_with("root="));
-    if !Cmdline::parse(first).has("root") && !given {
+    let after = words_file(&file.text, true, &change.add, &change.remove);
+    if !Cmdline::parse(after.lines().next().unwrap_or_default()).has("root") {
         return Err(reason("pve-no-root", &[]));
     }
     let mut edits = Edits::default();
-    edits.text(file, |text| words_file(text, true, &change.add, &change.remove));
+    edits.text(file, |_| after);
     Ok(edits.steps(|_| why(change)))
 }
 

@@ -127,6 +127,9 @@ fn proxmox_refuses_a_first_line_without_root() {
     let host = pve().with("/etc/kernel/cmdline", "quiet\nroot=ZFS=rpool/ROOT/pve-1\n");
     let work = host.work(&words("intel_iommu=on", ""));
     assert!(work.files.is_empty() && work.commands.is_empty() && work.manual.len() == 1, "{work:?}");
+    let mended = host.after(&host.work(&words("root=ZFS=rpool/ROOT/pve-1 intel_iommu=on", "")));
+    let expected = "quiet root=ZFS=rpool/ROOT/pve-1 intel_iommu=on\nroot=ZFS=rpool/ROOT/pve-1\n";
+    assert_eq!(mended.text("/etc/kernel/cmdline"), Some(expected));
 }
 
 #[test]
