@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use vfioneer::checks::pages;
+use vfioneer::facts::{self, Needs};
 
 #[path = "support/hosts/mod.rs"]
 mod hosts;
@@ -57,23 +58,44 @@ fn the_book_of_findings() {
 
 #[test]
 fn what_is_supported_and_how_that_was_proven() {
-    let mut text = "# Support\n\nGenerated from the tests that prove it. Boot chains are recognised and read; vfioneer changes none yet.\n\n\
-        - **booted**: seen in the lab, on a real kernel that was booted by this chain\n\
-        - **recorded**: seen on a constructed host in `tests/hosts/`\n\n\
-        | boot chain | booted | recorded |\n| --- | --- | --- |\n"
+    let mut text = "# Support\n\nGenerated from the tests that prove it. What is planned and applied depends on what boots a host and on what builds \
+        its initramfs.\n\n\
+        - **booted**: in the lab, on a real kernel that was booted by this chain, with the distribution's own tools\n\
+        - **recorded**: on a constructed host in `tests/hosts/`, with scripts in place of the distribution's tools: plan, apply, nothing \
+        left to plan, rollback to the first bytes (`expected/apply-*.diff` there)\n\
+        - **instructions**: recognised and read; the exact change is printed, not made\n\n\
+        | boot chain | initramfs | booted | recorded | instructions |\n| --- | --- | --- | --- | --- |\n"
         .to_owned();
-    let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, String), [Vec<String>; 2]> = BTreeMap::new();
     for name in hosts::names() {
-        if let Some(chain) = hosts::load(&name).expect.chain {
-            chains.entry(chain).or_default().push(format!("`{name}`"));
+        let file = hosts::load(&name);
+        let snap = facts::collect(
+            &hosts::recorded::recorded(&name, &file, &hosts::tree(&file)),
+            Needs { images: false, ..Needs::ALL },
+        );
+        let Some(chain) = snap.boot.chain() else { continue };
+        let generator = snap.initramfs.generator.known().map_or(String::new(), |generator| format!("{generator:?}"));
+        let expected = |file: String| hosts::dir().join(&name).join("expected").join(file);
+        let applied = file.plans.keys().any(|goal| expected(format!("apply-{goal}.diff")).is_file());
+        let by_hand = file.plans.keys().any(|goal| {
+            std::fs::read_to_string(expected(format!("plan-{goal}.txt")))
+                .is_ok_and(|text| text.contains("To do by hand"))
+        });
+        let [recorded, instructions] = rows.entry((chain.title().to_owned(), generator)).or_default();
+        if applied {
+            recorded.push(format!("`{name}`"));
+        } else if by_hand {
+            instructions.push(format!("`{name}`"));
         }
     }
-    for (chain, hosts) in &chains {
-        let booted = BOOTED.iter().find(|(booted, _)| booted == chain).map_or("", |(_, what)| what);
-        writeln!(text, "| {chain} | {booted} | {} |", hosts.join(" ")).unwrap();
+    for ((chain, generator), [recorded, instructions]) in &rows {
+        let booted =
+            BOOTED.iter().find(|(booted, of, _)| booted == chain && of == generator).map_or("", |(.., what)| what);
+        let (recorded, instructions) = (recorded.join(" "), instructions.join(" "));
+        writeln!(text, "| {chain} | {generator} | {booted} | {recorded} | {instructions} |").unwrap();
     }
     generated("support.md", &text);
 }
 
 /// What the lab's images boot by (`tests/lab/disk.rs`).
-const BOOTED: &[(&str, &str)] = &[("Grub", "Debian 12 and 13, BIOS")];
+const BOOTED: &[(&str, &str, &str)] = &[("GRUB", "InitramfsTools", "Debian 12 and 13, BIOS")];
