@@ -219,7 +219,10 @@ fn on_record(name: &str, goal: &str, request: &Request) -> Option<String> {
     };
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         match &found {
-            Some(text) => std::fs::write(path, text).unwrap(),
+            Some(text) => {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
             None => drop(std::fs::remove_file(path)),
         }
     } else if std::fs::read_to_string(&path).ok() != found {
