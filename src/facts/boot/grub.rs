@@ -59,11 +59,11 @@ impl Generator {
 
 fn is_root_read_only(host: &dyn Host) -> bool {
     let mounts = host.text("/proc/self/mountinfo").into_known().unwrap_or_default();
-    let root = mounts.lines().filter_map(|line| {
+    let mut root = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(4);
         (fields.next() == Some("/")).then(|| fields.next())?
     });
-    root.last().is_some_and(|options| options.split(',').any(|option| option == "ro"))
+    root.next_back().is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// Reads all of it.

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // The plugin runs in a shell.
+
 use super::super::testing::{Files, words};
 use super::*;
 
