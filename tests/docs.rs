@@ -99,3 +99,31 @@ fn what_is_supported_and_how_that_was_proven() {
 
 /// What the lab's images boot by (`tests/lab/disk.rs`).
 const BOOTED: &[(&str, &str, &str)] = &[("GRUB", "InitramfsTools", "Debian 12 and 13, BIOS")];
+
+#[test]
+fn the_table_of_guides_names_findings_and_hosts_that_there_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut findings, mut hosts) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---")) {
+        let line = line.replace("\\|", "¦");
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let table_of_lines =
+            cells.len() == 4 && cells[0] != "guides" && !cells[1].starts_with("`tests") && cells[0] != "guide";
+        let host = cells.get(1).and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
+        if let Some(host) = host.filter(|name| hosts::names().iter().any(|known| known == name)) {
+            assert!(
+                hosts::load(host).plans.contains_key("gpu") || hosts::load(host).plans.contains_key("mended"),
+                "{host}"
+            );
+            hosts += 1;
+        } else if table_of_lines {
+            for id in cells[3].split(", ").filter(|id| !id.is_empty()) {
+                let id = id.strip_prefix("explain ").unwrap_or(id);
+                assert!(pages::page(id).is_some(), "{id} is no page: {line}");
+                findings += 1;
+            }
+        }
+    }
+    assert!(findings > 40 && hosts == 6, "{findings} findings, {hosts} hosts");
+}

@@ -31,7 +31,8 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
         let Some(file) = file(case, path) else { continue };
         let first = Cmdline::parse(file.text.lines().next().unwrap_or_default());
         for (_, line) in further(file) {
-            for word in cmdline::words(line).iter().filter(|word| !first.has_word(word) && words::is_useful(case, word))
+            for word in
+                cmdline::words(line).iter().filter(|word| !first.has_word(word) && words::may_take_effect(case, word))
             {
                 add(word, why(finding));
             }

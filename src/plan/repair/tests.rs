@@ -192,6 +192,7 @@ fn the_first_line_of_proxmox() {
         (format!("{first}\nintel_iommu=on iommu=pt\n"), format!("{first} intel_iommu=on iommu=pt\n")),
         (format!("{first} quiet\n# note\n\nquiet\n"), format!("{first} quiet\n# note\n\n")),
         (format!("{first}\namd_iommu=on\n"), format!("{first}\n")),
+        (format!("{first}\nmodprobe.blacklist=nouveau pcie_acs_override=downstream\n"), format!("{first}\n")),
         (format!("intel_iommu=on\n{first}\n"), format!("intel_iommu=on {first}\n")),
         ("intel_iommu=on\n".to_owned(), format!("intel_iommu=on {first}\n")),
         (format!("{first}intel_iommu=on\n"), format!("root=ZFS=rpool/ROOT/pve-1 boot=zfs intel_iommu=on\n")),

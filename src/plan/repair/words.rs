@@ -29,7 +29,7 @@ pub(super) fn mended(case: &Case<'_>) -> Vec<Word> {
             // They are written where the loader's files are made from, and never got there.
             "cmdline-not-in-effect" if finding.variant == "not-refreshed" => {
                 let words = cmdline::words(value(finding, "words"));
-                found.add(&words.into_iter().filter(|word| is_useful(case, word)).collect::<Vec<_>>(), finding);
+                found.add(&words.into_iter().filter(|word| may_take_effect(case, word)).collect::<Vec<_>>(), finding);
             }
             "blacklist-too-wide" if by_identity(case) => blacklist(case, finding, &mut found),
             _ => {}
@@ -42,6 +42,26 @@ pub(super) fn mended(case: &Case<'_>) -> Vec<Word> {
 /// True if nothing says of a word that it does nothing on this host.
 pub(super) fn is_useful(case: &Case<'_>, word: &str) -> bool {
     !word.is_empty() && !does_nothing(&Ctx::new(case.snap, case.goal), word)
+}
+
+/// Words that are put in effect by nobody who did not ask for them by name: they loosen isolation, or keep drivers from the
+/// whole host.
+const NEVER: &[&str] = &[
+    "pcie_acs_override",
+    "vfio_iommu_type1.allow_unsafe_interrupts",
+    "iommufd.allow_unsafe_interrupts",
+    "modprobe.blacklist",
+    "module_blacklist",
+    "rd.driver.blacklist",
+    "blacklist",
+];
+
+/// True if a word that was written, and is not in effect, may be put in effect.
+pub(super) fn may_take_effect(case: &Case<'_>, word: &str) -> bool {
+    let line = Cmdline::parse(word);
+    let never = line.words.iter().any(|word| NEVER.iter().any(|name| word.is(name)));
+    let risky = |f: &Finding| f.id == "cmdline-word-risky" && value(f, "word") == word;
+    is_useful(case, word) && !never && !case.findings.iter().any(risky)
 }
 
 #[derive(Default)]
