@@ -121,7 +121,7 @@ fn the_diff_is_one_that_patch_takes() {
         }
         number += 1;
         // All that the command prints in a pipe: patch looks for the diff in it.
-        let text = report::plan::text(&Style { width: None }, snap, plan, &Next::default());
+        let text = report::plan::text(&Style { width: None }, snap, plan, &Next { whole: true, ..Next::default() });
         let text = anstream::adapter::strip_str(&text).to_string();
         let input = dir.path().join("plan.txt");
         std::fs::write(&input, text).unwrap();

@@ -133,7 +133,7 @@ fn configurations_of_others() {
             let after = look("x", &file, &applied(&tree, &first));
             let second = plan(&after);
             println!("{}: {:?} {:?}", entry.display(), writes(&first), first.words);
-            println!("{}", vfioneer::report::plan::diff(&first));
+            println!("{}", vfioneer::report::plan::diff(&first, true));
             assert!(writes(&second).is_empty(), "{}: {:?} {:?}", entry.display(), writes(&second), second.words);
         }
     }

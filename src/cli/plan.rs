@@ -83,8 +83,11 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
     } else {
         let arguments = format!("{}{}", global.host_options(), args.goal.typed());
         let file = args.output.as_ref().map(|path| quoted(&path.display().to_string()));
-        let next = report::plan::Next { arguments: &arguments, file: file.as_deref(), verbose: global.verbose };
-        report::plan::text(&global.style(), &snap, &plan, &next)
+        let style = global.style();
+        let (verbose, file) = (global.verbose, file.as_deref());
+        // In a pipe the diff is for patch.
+        let whole = verbose || style.width.is_none();
+        report::plan::text(&style, &snap, &plan, &report::plan::Next { arguments: &arguments, file, verbose, whole })
     };
     if !plan.refused.is_empty() {
         let mut guards: Vec<&str> = plan.refused.iter().map(|refusal| refusal.guard).collect();

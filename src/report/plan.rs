@@ -1,7 +1,7 @@
 //! A plan as text for a terminal, as one unified diff, and as JSON.
 
 use super::{Short, Style, count, name_within, plain, wrap};
-use crate::facts::{Origin, Snapshot};
+use crate::facts::{Origin, Snapshot, own};
 use crate::host::Kind;
 use crate::plan::Plan;
 use crate::steps::{Action, Product};
@@ -22,6 +22,8 @@ pub struct Next<'a> {
     pub file: Option<&'a str>,
     /// Say why each line of the guides is left out.
     pub verbose: bool,
+    /// Show the lines of vfioneer's own scripts, too: the diff is then one that patch takes.
+    pub whole: bool,
 }
 
 /// The plan for a person.
@@ -33,7 +35,7 @@ pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> Str
     }
     text.push_str(&words(style, plan));
     text.push_str(&steps(style, plan));
-    let diff = diff(plan);
+    let diff = diff(plan, next.whole);
     if !diff.is_empty() {
         text.push_str(&format!("\n{}\n{}", style.strong("Changes"), shown(style, &diff)));
     }
@@ -170,19 +172,30 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// All changed files as one diff, as `patch -p1 -d /` takes it.
-pub fn diff(plan: &Plan) -> String {
+/// All changed files as one diff. If `whole`, as `patch -p1 -d /` takes it; else vfioneer's own new scripts, which are the same on every
+/// host, are only named.
+pub fn diff(plan: &Plan, whole: bool) -> String {
     let mut text = String::new();
+    let mut scripts = String::new();
     for step in &plan.steps {
         let (path, before, after) = match &step.action {
             Action::WriteFile { path, before, after, .. } => (path, before.as_deref(), Some(after.as_str())),
             Action::RemoveFile { path, before, .. } => (path, Some(before.as_str()), None),
             Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => continue,
         };
+        if let (false, None, Some(script)) = (whole, before, after.filter(|after| after.starts_with("#!")))
+            && own::FILES.contains(&path.as_str())
+        {
+            scripts.push_str(&format!("  {path} ({} lines)\n", script.lines().count()));
+            continue;
+        }
         let name = |side: &str, there: bool| if there { format!("{side}{path}") } else { "/dev/null".to_owned() };
         let changes = TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default());
         let mut unified = changes.unified_diff();
         text.push_str(&unified.header(&name("a", before.is_some()), &name("b", after.is_some())).to_string());
+    }
+    if !scripts.is_empty() {
+        text.push_str(&format!("New scripts, the same on every host (-v shows them):\n{scripts}"));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! The demonstration: one emulated host with an IOMMU and a spare GPU, asked on the terminal.
+//! The demonstration: one emulated host with an IOMMU and two identical GPUs gives one away, is rebooted, and takes it back.
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use crate::cells::{Cell, State, Vendor};
 use crate::variant::Variant;
-use crate::{cell, guest};
+use crate::{disk, guest};
 
 /// Boots the host and prints each of its answers as soon as it is there.
 pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
-    let host = Cell { variant: Variant::usual(13), vendor: Vendor::Amd, state: State::Good };
+    let host = Cell { variant: Variant::usual(13), vendor: Vendor::Amd, state: State::IdenticalGpus };
     let image = host.variant.image()?;
     let folder = folder.join("demo");
     let out = folder.join("share/out");
     let terminal = std::io::stdout().is_terminal();
     println!(
-        "Booting an emulated PC (Debian {}, IOMMU on, a spare GPU) in QEMU; no hardware is needed.",
+        "Booting an emulated PC (Debian {}, IOMMU on, two identical spare GPUs) in QEMU; no hardware is needed.",
         host.variant.debian
     );
     let mut shown = 0;
@@ -30,13 +30,24 @@ pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
             said = Instant::now();
         }
     };
-    cell::boot(&host, &image, &folder, binary, "demo.sh", &mut look)?;
-    show(&out, &mut shown, terminal);
-    if out.join("status").exists() && shown > 0 {
-        Ok(())
-    } else {
-        Err(format!("the host did not answer\n{}", guest::tail(&folder.join("serial.log"), 20)))
+    disk::share(&folder, binary, "demo.sh")?;
+    disk::prepare(host.state, host.vendor, &image, &folder)?;
+    for (number, stage) in ["take", "back"].into_iter().enumerate() {
+        if number > 0 {
+            println!("\nRebooting it.");
+        }
+        let stage_file = folder.join("share/stage");
+        fs::write(&stage_file, stage).map_err(|e| format!("{}: {e}", stage_file.display()))?;
+        guest::boot(&host.machine(), &folder, |elapsed| {
+            look(elapsed);
+            true
+        })?;
+        look(Duration::ZERO);
+        if !out.join(stage).exists() {
+            return Err(format!("the host did not do its part\n{}", guest::tail(&folder.join("serial.log"), 20)));
+        }
     }
+    disk::discard(&folder)
 }
 
 /// Prints the answers that came since; whether there were any.

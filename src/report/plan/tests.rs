@@ -28,7 +28,7 @@ fn one_diff_of_all_files() {
         Step::remove("/etc/old", "y\n", "Because.".into()),
     ];
     assert_eq!(
-        diff(&plan(steps)),
+        diff(&plan(steps), true),
         "--- a/etc/default/grub\n+++ b/etc/default/grub\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n\
          --- /dev/null\n+++ b/etc/new\n@@ -0,0 +1 @@\n+x\n\
          --- a/etc/old\n+++ /dev/null\n@@ -1 +0,0 @@\n-y\n"
@@ -39,7 +39,7 @@ fn one_diff_of_all_files() {
 fn odd_bytes_reach_a_pipe_and_not_a_terminal() {
     let plan = plan(vec![write(Some("a\x1b[31m\r\nlast"), "b\x1b[31m\r\nlast")]);
     let piped = shown(&plan, None);
-    assert!(diff(&plan).contains("-a\x1b[31m\r\n+b\x1b[31m\r\n last\n\\ No newline at end of file\n"));
+    assert!(diff(&plan, true).contains("-a\x1b[31m\r\n+b\x1b[31m\r\n last\n\\ No newline at end of file\n"));
     assert!(piped.contains("last\n\\ No newline at end of file\n"));
     let terminal = text(&Style { width: Some(80) }, &t::healthy(), &plan, &Next::default());
     assert!(!terminal.contains("\x1b[31m\r") && terminal.contains("a?[31m"), "{terminal:?}");
@@ -65,7 +65,7 @@ fn what_to_type_next() {
     let mut snap = t::healthy();
     snap.origin = crate::facts::Origin::Host(crate::host::Kind::Live, "here".into());
     let next = |plan: &Plan, file| {
-        let next = Next { arguments: "01:00 --iommu-pt", file, verbose: false };
+        let next = Next { arguments: "01:00 --iommu-pt", file, verbose: false, whole: false };
         let text = text(&Style { width: Some(80) }, &snap, plan, &next);
         text.lines().last().unwrap_or_default().to_owned()
     };
@@ -79,4 +79,16 @@ fn what_to_type_next() {
     assert_eq!(next(&live, None), "Nothing to do: this host is as it should be.");
     live.manual.push("Write this.".into());
     assert_eq!(next(&live, None), "Next: do the above by hand, then run this again.");
+}
+
+#[test]
+fn own_scripts_are_named_and_shown_when_asked() {
+    let script = |path| Step::write(path, None, "#!/bin/sh\nexit 0\n", 0o755, String::new());
+    let plan = plan(vec![script("/etc/vfioneer/claim.sh"), script("/etc/other/script")]);
+    let (short, whole) = (diff(&plan, false), diff(&plan, true));
+    assert!(
+        short.contains("/etc/vfioneer/claim.sh (2 lines)") && !short.contains("b/etc/vfioneer/claim.sh"),
+        "{short}"
+    );
+    assert!(short.contains("+++ b/etc/other/script") && whole.contains("+++ b/etc/vfioneer/claim.sh"), "{whole}");
 }
