@@ -56,22 +56,28 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Does all steps. Fails with the step and why.
-    pub(super) fn all(&mut self) -> Result<(), (usize, Failure)> {
+    /// Does all steps and reads the entries back. Fails with why.
+    pub(super) fn all(&mut self) -> Did {
         let plan = self.plan;
         for (number, step) in plan.steps.iter().enumerate() {
             (self.listen)(Event::Step(number + 1, plan.steps.len(), &step.action));
-            if self.host.interrupt().asked() {
-                return Err((number, Failure::new("it was interrupted")));
-            }
-            if let Err(failure) = self.one(number, &step.action) {
-                // Only for the history; that it is missing changes nothing.
-                let _ = self.note(&Record::Failed { step: number, why: failure.why.clone() });
-                return Err((number, failure));
-            }
+            let done = if self.host.interrupt().asked() {
+                Err(Failure::new("it was interrupted"))
+            } else {
+                self.one(number, &step.action)
+            };
+            self.noted(number, done)?;
         }
         let end = plan.steps.len();
-        readback::entries(self.host, &plan.expect, &[]).map_err(|failure| (end, failure))
+        self.noted(end, readback::entries(self.host, &plan.expect, &[]))
+    }
+
+    /// A failure is written down for the history; that this fails, too, changes nothing.
+    fn noted(&self, step: usize, done: Did) -> Did {
+        if let Err(failure) = &done {
+            let _ = self.note(&Record::Failed { step, why: failure.why.clone() });
+        }
+        done
     }
 
     fn one(&mut self, step: usize, action: &Action) -> Did {

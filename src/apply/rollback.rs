@@ -1,7 +1,7 @@
 //! Rolling back a transaction that was applied.
 
 use super::journal::{Left, Outcome, Record};
-use super::session::Session;
+use super::session::{Session, lost};
 use super::store::{self, Transaction};
 use super::{Listener, checks};
 use crate::error::{Error, Result};
@@ -64,10 +64,8 @@ impl Session<'_> {
         store::note(self.host, &transaction.dir, &begin).map_err(|error| {
             Error::refused(format!("cannot write {}/journal: {}", transaction.dir, super::execute::words(&error)))
         })?;
-        let gone = |what: &str| Error::incomplete(format!("the record of transaction {id} cannot be used: {what}"));
-        let Some(transaction) = store::load(self.host, id).map_err(|what| gone(&what))? else {
-            return Err(gone("it is not there any more"));
-        };
+        let loaded = store::load(self.host, id).and_then(|one| one.ok_or_else(|| "it is gone".to_owned()));
+        let transaction = loaded.map_err(|what| lost(id, &what))?;
         let left = self.undo(&transaction, listen)?;
         let rebooted = self.boot_id.is_some() && self.boot_id != transaction.journal.boot_id;
         Ok(RolledBack {

@@ -77,19 +77,17 @@ impl<'a> Session<'a> {
         let done = {
             let listen = &mut *listen;
             let mut work = Work { host: self.host, lock: &self.lock, listen, dir: &dir, plan: &stored, undoing: false };
-            work.all().and_then(|()| {
-                let end = Record::End { when: Caller::new().when, outcome: Outcome::Applied };
-                work.note(&end).map_err(|failure| (stored.steps.len(), failure))
-            })
+            work.all().and_then(|()| work.note(&Record::End { when: Caller::new().when, outcome: Outcome::Applied }))
         };
-        let transaction = store::load(self.host, id).map_err(|what| damaged(id, &what))?;
-        let Some(transaction) = transaction else { return Err(damaged(id, "its journal is gone")) };
+        let loaded = store::load(self.host, id).and_then(|one| one.ok_or_else(|| format!("{dir}/journal is gone")));
+        let mut transaction = loaded.map_err(|what| lost(id, &what))?;
         match done {
             Ok(()) => {
                 self.sweep(&transaction);
                 Ok(Applied { id })
             }
-            Err((_, failure)) => {
+            Err(failure) => {
+                self.cut_tail(&mut transaction)?;
                 self.undo(&transaction, listen)?;
                 Err(failed(&failure))
             }
@@ -180,6 +178,14 @@ fn damaged(id: u32, what: &str) -> Error {
         .hint("nothing was changed now; whether that transaction was complete cannot be told")
         .hint(format!("files as they were before it are in {dir}/before"))
         .hint(format!("once you have brought back what is missing, move {dir} elsewhere"))
+}
+
+/// The record of what was begun cannot be read back.
+pub(super) fn lost(id: u32, what: &str) -> Error {
+    let dir = store::dir(id);
+    Error::incomplete(format!("the record of transaction {id} cannot be used: {what}"))
+        .hint(format!("files as they were before it are in {dir}/before, and {dir}/plan.json says what was to change"))
+        .hint("once the record can be read, `vfioneer rollback` brings them back")
 }
 
 /// What a failed and undone transaction says.

@@ -43,7 +43,9 @@ impl Work<'_> {
             if progress.before.is_none() || progress.undone.is_some() {
                 continue;
             }
-            (self.listen)(Event::Undo(&step.action));
+            if same_boot || phase(&step.action) > 0 {
+                (self.listen)(Event::Undo(&step.action));
+            }
             // Best effort: undoing again what is undone changes nothing.
             let _ = self.note(&Record::UndoIntent { step: number });
             let here =

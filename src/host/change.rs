@@ -28,7 +28,7 @@ pub trait HostMut: Host {
     fn write(&self, path: &str, bytes: &[u8], mode: u32) -> io::Result<()>;
     /// Makes one directory with mode 0755, or 0700 if `private`; one that is there is no error.
     fn make_dir(&self, path: &str, private: bool) -> io::Result<()>;
-    /// Adds to the end of a file (made with mode 0600 if it is not there) and syncs it.
+    /// Adds to the end of a file (made with mode 0600 if it is not there) and syncs it. If that fails, nothing is added.
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file; not there is no error.
     fn remove(&self, path: &str) -> io::Result<()>;

@@ -207,7 +207,8 @@ fn left(all: &[Left]) -> Value {
 /// When, and who.
 fn by(caller: Option<&Caller>) -> String {
     let Some(caller) = caller else { return "by an unknown user".to_owned() };
-    let who = caller.user.clone().unwrap_or_else(|| format!("uid {}", caller.uid));
+    let unnamed = || if caller.uid == 0 { "root".to_owned() } else { format!("uid {}", caller.uid) };
+    let who = caller.user.clone().unwrap_or_else(unnamed);
     format!("{} by {}", plain(&caller.when), plain(&who))
 }
 

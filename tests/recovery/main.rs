@@ -181,6 +181,9 @@ fn a_full_disk_at_any_write() {
                         error.hints
                     );
                     same(&case, &world.state(), &first);
+                    // Its record can still be read.
+                    recover(&world.open()).unwrap_or_else(|error| panic!("{case}: {error}"));
+                    same(&case, &world.state(), &first);
                 }
             }
         }

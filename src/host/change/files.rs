@@ -47,6 +47,13 @@ impl Disk<'_> {
         }
     }
 
+    /// Takes away what was added to a file.
+    pub(super) fn cut(&self, place: &Place, file: &File, length: u64) -> io::Result<()> {
+        self.pass(&Op::Write(&place.path, b""))?;
+        file.set_len(length)?;
+        self.sync(place, file)
+    }
+
     /// Copies all of an open file.
     pub(super) fn fill(&self, place: &Place, from: &mut File, to: &mut File) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK];

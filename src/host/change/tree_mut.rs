@@ -214,8 +214,13 @@ impl HostMut for TreeMut {
         let place = self.place(path)?;
         let disk = self.disk();
         let mut file = disk.open(&place, OFlags::APPEND | OFlags::CREATE)?;
-        disk.write(&place, &mut file, bytes)?;
-        disk.sync(&place, &file)?;
+        let length = file.metadata()?.len();
+        let added = disk.write(&place, &mut file, bytes).and_then(|()| disk.sync(&place, &file));
+        if added.is_err() {
+            // The first error is the one that counts.
+            let _ = disk.cut(&place, &file, length);
+        }
+        added?;
         if place.stat.is_none() { disk.sync_dir(&place) } else { Ok(()) }
     }
 
