@@ -2,6 +2,7 @@
 
 use super::adopt;
 use crate::checks::device::{is_chipset, is_endpoint, stands_aside};
+use crate::checks::words::{self, Word};
 use crate::checks::{self, Finding};
 use crate::facts::pci::Function;
 use crate::facts::{Evidence, Snapshot};
@@ -16,6 +17,8 @@ pub struct Case<'a> {
     pub snap: &'a Snapshot,
     /// What is wanted.
     pub goal: &'a Goal,
+    /// Every word that the kernel got or will get.
+    pub words: Vec<Word>,
     /// What the checks say of both.
     pub findings: Vec<Finding>,
     /// The functions that the plan claims, sorted: the chosen ones, and with `--allow group` those of their groups that a
@@ -37,7 +40,15 @@ impl<'a> Case<'a> {
             chosen.sort_by_key(|f| f.address);
             chosen.dedup_by_key(|f| f.address);
         }
-        let mut case = Case { snap, goal, findings: checks::run(snap, goal), chosen, in_the_way, adopted: None };
+        let mut case = Case {
+            snap,
+            goal,
+            words: words::all(snap),
+            findings: checks::run(snap, goal),
+            chosen,
+            in_the_way,
+            adopted: None,
+        };
         case.adopted = adopt::held(&case);
         case
     }

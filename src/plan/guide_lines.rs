@@ -51,7 +51,7 @@ pub(super) fn left_out(case: &Case<'_>, planned: &[Word]) -> Vec<LeftOut> {
     if case.chosen.is_empty() {
         return Vec::new();
     }
-    let present = words::all(case.snap);
+    let present = &case.words;
     let has = |name: &str| {
         let planned = planned.iter().any(|word| word.present && Cmdline::parse(&word.word).has(name));
         let option = name

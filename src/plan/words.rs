@@ -63,7 +63,7 @@ pub(super) fn needed(case: &Case<'_>, repaired: Vec<Word>) -> Vec<Word> {
 
 /// A word that the host has already and that holds this item of its comma list: it is kept as it is written.
 fn adopted(case: &Case<'_>, name: &str, item: &str) -> Option<String> {
-    words::all(case.snap).into_iter().find(|word| word.name == name && word.items().any(|i| i == item)).map(|w| w.text)
+    case.words.iter().find(|word| word.name == name && word.items().any(|i| i == item)).map(|w| w.text.clone())
 }
 
 /// A word without one item of its comma list; `None` if nothing is left of it.

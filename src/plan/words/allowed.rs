@@ -2,7 +2,6 @@
 
 use super::{Case, Word};
 use crate::checks::device::list;
-use crate::checks::words;
 use crate::host::Fact;
 use crate::plan::guards::{interface, overrides, unsafe_already};
 
@@ -10,7 +9,7 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
     let mut found = Vec::new();
     if let Some(ids) = overrides(case) {
         let word = format!("pcie_acs_override={}", ids.join(","));
-        for known in words::all(case.snap).iter().filter(|known| known.name == "pcie_acs_override") {
+        for known in case.words.iter().filter(|known| known.name == "pcie_acs_override") {
             found.push(Word::remove(&known.text, "acs-replaced", &[("word", &known.text)]));
         }
         found.push(Word::add(word, "acs-override", &[("groups", &list(case.in_the_way.keys()))]));

@@ -48,7 +48,7 @@ fn switched_off(case: &Case<'_>) -> Vec<Word> {
     }
     let runs = case.snap.iommu.running() == Fact::Known(true);
     let mut found: Vec<Word> = Vec::new();
-    for word in words::all(case.snap) {
+    for word in &case.words {
         let Some((_, item, id)) = items.iter().find(|(name, item, _)| {
             // A later word has overruled it: the IOMMU runs all the same.
             word.name == *name && word.items().any(|i| i == *item) && !(word.running && runs && *item == "off")
@@ -56,7 +56,7 @@ fn switched_off(case: &Case<'_>) -> Vec<Word> {
             continue;
         };
         found.push(Word::remove(&word.text, id, &[("word", &word.text)]));
-        if let Some(rest) = without(&word, item) {
+        if let Some(rest) = without(word, item) {
             found.push(Word::add(rest, "rest", &[("word", &word.text)]));
         }
     }

@@ -11,8 +11,7 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
     let builtin = |kernel: &&InstalledKernel| kernel.builtin.known().is_some_and(|all| all.contains("vfio_pci"));
     let builtin: Vec<&InstalledKernel> = kernels(case).iter().filter(builtin).collect();
     // Of several such words the last one counts, so all ids stand in one.
-    let present: Vec<words::Word> =
-        words::all(case.snap).into_iter().filter(|word| word.name == "vfio_pci.ids").collect();
+    let present: Vec<words::Word> = case.words.iter().filter(|word| word.name == "vfio_pci.ids").cloned().collect();
     if case.goal.method != Method::Ids || builtin.is_empty() && present.is_empty() {
         return Vec::new();
     }

@@ -28,7 +28,7 @@ fn passthrough(case: &Case<'_>) -> String {
 /// The screen keeps its messages (`tty0`), the last console named gets init's (`/dev/console`).
 fn serial(case: &Case<'_>, console: &str) -> Vec<Word> {
     let device = console.split(',').next().unwrap_or(console);
-    let present = words::all(case.snap);
+    let present = &case.words;
     let consoles: Vec<&words::Word> = present.iter().filter(|word| word.name == "console").collect();
     // A console on that port is kept with the speed that it has.
     if let Some(known) = consoles.iter().find(|word| word.items().next() == Some(device)) {
