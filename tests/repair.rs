@@ -132,8 +132,6 @@ fn configurations_of_others() {
             let first = plan(&look("x", &file, &tree));
             let after = look("x", &file, &applied(&tree, &first));
             let second = plan(&after);
-            println!("{}: {:?} {:?}", entry.display(), writes(&first), first.words);
-            println!("{}", vfioneer::report::plan::diff(&first, true));
             assert!(writes(&second).is_empty(), "{}: {:?} {:?}", entry.display(), writes(&second), second.words);
         }
     }
