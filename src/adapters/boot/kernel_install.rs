@@ -102,8 +102,8 @@ fn images(snap: &Snapshot, change: &WordChange) -> Work {
         let (argv, id) = if snap.initramfs.images.iter().any(|image| image.path == original) {
             (vec!["cp".to_owned(), original, "{out}".to_owned()], "image-copy")
         } else if snap.initramfs.generator.known() == Some(&Generator::Dracut) {
-            // dracut 059 and 106 `50-dracut.install`.
-            let argv = ["dracut", "--force", "--no-uefi", "{out}", &image.release];
+            // dracut 059 and 106 `50-dracut.install`; Debian's would run its own hooks, kernel-install among them, afterwards.
+            let argv = ["env", "NO_POST_UPDATE_HOOKS=1", "dracut", "--force", "--no-uefi", "{out}", &image.release];
             (argv.map(str::to_owned).to_vec(), "image-on-esp")
         } else {
             work.manual.push(reason("image-by-plugin", &[("path", &image.path), ("release", &image.release)]));

@@ -15,8 +15,9 @@ pub(super) const CLAIM_HOOK: &str = "/usr/lib/dracut/modules.d/90vfioneer/vfione
 /// Settings (dracut.conf(5)).
 pub(super) const CONF: &str = "/etc/dracut.conf.d/90-vfioneer.conf";
 
-/// How one image is made.
-pub(super) const ARGV: &[&str] = &["dracut", "--force", "{out}", "{release}"];
+/// How one image is made. Debian's dracut runs `/etc/initramfs/post-update.d` afterwards unless told otherwise (106-6 `dracut.sh`), and
+/// with systemd-boot that would copy an image that nobody has looked into onto the ESP, in place.
+pub(super) const ARGV: &[&str] = &["env", "NO_POST_UPDATE_HOOKS=1", "dracut", "--force", "{out}", "{release}"];
 
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Work {
