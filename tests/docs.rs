@@ -2,14 +2,22 @@
 //! (`UPDATE_EXPECT=1 cargo test --test docs` writes them) and checked here.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use vfioneer::checks::pages;
 use vfioneer::facts::{self, Needs};
 
+#[path = "lab/cells.rs"]
+mod cells;
 #[path = "support/hosts/mod.rs"]
 mod hosts;
+#[path = "lab/machine.rs"]
+mod machine;
+#[path = "lab/takes.rs"]
+mod takes;
+#[path = "lab/variant.rs"]
+mod variant;
 
 fn generated(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
@@ -60,7 +68,8 @@ fn the_book_of_findings() {
 fn what_is_supported_and_how_that_was_proven() {
     let mut text = "# Support\n\nGenerated from the tests that prove it. What is planned and applied depends on what boots a host and on what builds \
         its initramfs.\n\n\
-        - **booted**: in the lab, on a real kernel that was booted by this chain, with the distribution's own tools\n\
+        - **booted**: in the lab, on a real kernel that was booted by this chain, with the distribution's own tools: plan, apply, \
+        reboot, verify, rollback, reboot, and the host is as before (the cells in `tests/lab/proven.txt`)\n\
         - **recorded**: on a constructed host in `tests/hosts/`, with scripts in place of the distribution's tools: plan, apply, nothing \
         left to plan, rollback to the first bytes (`expected/apply-*.diff` there)\n\
         - **instructions**: recognised and read; the exact change is printed, not made\n\n\
@@ -88,17 +97,43 @@ fn what_is_supported_and_how_that_was_proven() {
             instructions.push(format!("`{name}`"));
         }
     }
-    for ((chain, generator), [recorded, instructions]) in &rows {
-        let booted =
-            BOOTED.iter().find(|(booted, of, _)| booted == chain && of == generator).map_or("", |(.., what)| what);
+    let booted = booted();
+    for row in booted.keys() {
+        rows.entry(row.clone()).or_default();
+    }
+    for (row, [recorded, instructions]) in &rows {
+        let (chain, generator) = row;
+        let booted: Vec<&str> = booted.get(row).into_iter().flatten().map(String::as_str).collect();
+        let booted = booted.join("; ");
         let (recorded, instructions) = (recorded.join(" "), instructions.join(" "));
         writeln!(text, "| {chain} | {generator} | {booted} | {recorded} | {instructions} |").unwrap();
     }
     generated("support.md", &text);
 }
 
-/// What the lab's images boot by (`tests/lab/disk.rs`).
-const BOOTED: &[(&str, &str, &str)] = &[("GRUB", "InitramfsTools", "Debian 12 and 13, BIOS")];
+/// Per chain and generator, the releases, firmwares and layouts of the lab's cells that were seen to pass.
+fn booted() -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut all: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    let proven: Vec<&str> = include_str!("lab/proven.txt").lines().collect();
+    for take in takes::all().into_iter().filter(|take| proven.contains(&take.name().as_str())) {
+        let variant = take.variant;
+        let (generator, hostonly) = match variant.generator {
+            variant::Generator::Tools => ("InitramfsTools", ""),
+            variant::Generator::Dracut => ("Dracut", ""),
+            variant::Generator::DracutAny => ("Dracut", ", hostonly=no"),
+        };
+        let layout = match variant.layout {
+            variant::Layout::Plain => "",
+            variant::Layout::Boot => ", /boot of its own",
+            variant::Layout::Lvm => ", LVM",
+            variant::Layout::Btrfs => ", btrfs",
+        };
+        let firmware = if variant.uefi() { "UEFI" } else { "BIOS" };
+        let what = format!("Debian {}, {firmware}{layout}{hostonly}", variant.debian);
+        all.entry((variant.chain().to_owned(), generator.to_owned())).or_default().insert(what);
+    }
+    all
+}
 
 #[test]
 fn the_table_of_guides_names_findings_and_hosts_that_there_are() {

@@ -186,6 +186,8 @@ fn the_subset_takes_on_every_loader_generator_and_layout() {
         assert!(takes::SUBSET.iter().any(|name| name.contains(part)), "{part}");
     }
     assert!(takes::SUBSET.iter().all(|name| names.iter().any(|other| other == name)));
+    let proven: Vec<&str> = include_str!("lab/proven.txt").lines().collect();
+    assert!(proven.iter().all(|name| names.iter().any(|other| other == name)) && proven.is_sorted());
     let once: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(once.len(), names.len(), "a name is not unique");
 }

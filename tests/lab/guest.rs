@@ -12,20 +12,24 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// What a kernel, initramfs-tools, dracut, systemd, GRUB and a UEFI firmware say last when they cannot go on.
 const STUCK: [&str; 6] =
     ["end Kernel panic", "(initramfs)", "emergency mode", "Press Enter for maintenance", "grub rescue>", "Shell>"];
+/// How often a machine is started again.
+const STARTS: usize = 4;
 /// How often the machine and its share are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Boots `machine` from the files in `folder` and waits until it is off.
 ///
 /// `look` is called at every tick with the time since the start; once it gives false, the power is cut.
-/// A kernel that gave up because of this machine's load, before it had a disk, is started once more.
+/// A kernel that gave up because of this machine's load, before it had a disk, is started again.
 pub fn boot(machine: &Machine, folder: &Path, mut look: impl FnMut(Duration) -> bool) -> Result<(), String> {
-    let booted = once(machine, folder, &mut look);
-    if booted.is_err() && starved(&folder.join("serial.log")) {
+    for _ in 0..STARTS {
+        let booted = once(machine, folder, &mut look);
+        if booted.is_ok() || !starved(&folder.join("serial.log")) {
+            return booted;
+        }
         println!("lab: an emulated timer came too late in {}; once more", folder.display());
-        return once(machine, folder, look);
     }
-    booted
+    once(machine, folder, look)
 }
 
 fn once(machine: &Machine, folder: &Path, mut look: impl FnMut(Duration) -> bool) -> Result<(), String> {

@@ -2,7 +2,8 @@
 //!
 //! `LAB=subset`, `LAB=all`, `LAB=cuts`, `LAB=<a cell's name or a part of names>` or `LAB=demo`; nothing runs without it, and a
 //! name that no cell has lists them all. `LAB_BINARY` names the program, static, because it runs inside other releases.
-//! `LAB=all` leaves out cells that passed before with the same program, runner and image.
+//! `LAB=all` leaves out cells that passed before with the same program, runner and image. With
+//! `UPDATE_EXPECT=1` the cells that pass are noted in `proven.txt`, from which docs/support.md is made.
 //!
 //! Two kinds of cells: those of `cells` look at a host and change nothing; those of `takes` plan, apply, reboot, verify, roll
 //! back and reboot on one disk. Disks are described in `variant`: release, boot loader, initramfs generator, layout. One
@@ -145,6 +146,7 @@ fn attempt(cell: &Job, image: &Image, folder: &Path, binary: &Path, stamp: &Path
     if problems.is_empty() {
         println!("lab: {name}: passed in {} s", started.elapsed().as_secs());
         problems.extend(fs::write(stamp, "").err().map(|e| format!("{}: {e}", stamp.display())));
+        problems.extend(stamp::proven(cell).err());
     }
     problems
 }
