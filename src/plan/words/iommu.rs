@@ -93,7 +93,7 @@ fn intel_off(case: &Case<'_>) -> Option<(&'static str, String)> {
         return Some(("intel-igpu", releases(&left_out)));
     }
     // No configuration tells: what the running kernel does with its words decides.
-    let untold = kernels(case).iter().any(|kernel| !kernel.config.known().is_some()) || kernels(case).is_empty();
+    let untold = kernels(case).iter().any(|kernel| kernel.config.known().is_none()) || kernels(case).is_empty();
     if untold && (asked && running == Fact::Known(true) || running == Fact::Known(false) && offered(case)) {
         return Some(("intel-untold", snap.kernel.release.known().cloned().unwrap_or_default()));
     }
