@@ -32,7 +32,6 @@ drivers() {
 take() {
     show 0 vfioneer
     show 0 vfioneer check 02:00
-    show 0 vfioneer plan 02:00
     show 0 vfioneer apply 02:00 --yes
 }
 
