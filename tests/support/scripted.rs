@@ -22,7 +22,7 @@ pub struct Scripted {
 
 impl Runner for Scripted {
     fn has_program(&self, _host: &dyn Host, program: &str) -> bool {
-        tools().join(program).is_file()
+        program == "env" || tools().join(program).is_file()
     }
 
     fn run(&self, root: Chroot<'_>, command: &Command<'_>, progress: &mut dyn FnMut(&str)) -> io::Result<Done> {
@@ -40,6 +40,12 @@ impl Runner for Scripted {
 
 /// Runs one command by its script.
 pub fn run(root: &Path, argv: &[String], more: &[(String, String)]) -> io::Result<Done> {
+    // env(1) with settings in front of the command: the scripts need none of them.
+    let settings = match argv.first() {
+        Some(first) if first == "env" => 1 + argv.iter().skip(1).take_while(|word| word.contains('=')).count(),
+        _ => 0,
+    };
+    let argv = argv.get(settings..).unwrap_or_default();
     let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let script = tools().join(program.rsplit('/').next().unwrap_or_default());
     if !script.is_file() {
