@@ -17,6 +17,10 @@ const KEPT: usize = 16 << 20;
 const ATTRIBUTE_LIMIT: Duration = Duration::from_secs(60);
 /// How long output is waited for after the command itself has ended, if something that it started keeps the pipe open.
 const AFTER: Duration = Duration::from_millis(300);
+/// How often a silent command is looked at: has it ended, is it late, was it asked to stop?
+const TICK: Duration = Duration::from_millis(50);
+/// How often a silent command's progress is told.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// In a mount namespace of its own (unshare(1) makes it private): what commands need of the running kernel, bound into the root, and gone
 /// with the last process.
@@ -106,16 +110,20 @@ fn watch(
     let end = Instant::now() + command.limit;
     let asked = || command.interrupt.is_some_and(Interrupt::asked);
     let mut ended: Option<Instant> = None;
+    let mut told = Instant::now();
     let mut reader = reader;
     loop {
-        let tick = if ended.is_some() { AFTER } else { Duration::from_secs(1) };
-        match read(&mut reader, tick)? {
+        match read(&mut reader)? {
             Got::Bytes(bytes) => {
                 lines.add(&bytes, progress);
                 let room = KEPT.saturating_sub(done.output.len()).min(bytes.len());
                 done.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
             }
-            Got::Nothing => progress(""),
+            Got::Nothing if told.elapsed() >= SILENCE => {
+                told = Instant::now();
+                progress("");
+            }
+            Got::Nothing => {}
             Got::End => break,
         }
         if ended.is_none() && child.try_wait()?.is_some() {
@@ -156,8 +164,8 @@ enum Got {
     End,
 }
 
-fn read(reader: &mut io::PipeReader, wait: Duration) -> io::Result<Got> {
-    let wait = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(1), tv_nsec: wait.subsec_nanos().into() };
+fn read(reader: &mut io::PipeReader) -> io::Result<Got> {
+    let wait = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
     match poll(&mut [PollFd::new(&*reader, PollFlags::IN)], Some(&wait)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Got::Nothing),
         Err(errno) => return Err(errno.into()),

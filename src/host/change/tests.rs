@@ -178,12 +178,15 @@ fn locks_exclude_each_other_and_last_as_long_as_the_commands() {
     let other = TreeMut::mounted(dir.path()).unwrap();
     let lock = host.lock("/etc/lock").unwrap().unwrap();
     assert!(other.lock("/etc/lock").unwrap().is_none());
-    // A command that goes on after its parent holds the lock, too.
-    let argv = ["/bin/sh", "-c", "exec 3<&0; sleep 1 <&3 & exit 0"].map(str::to_owned);
+    // A command that goes on after its parent holds the lock, too: this one until somebody writes to the FIFO.
+    let fifo = dir.path().join("etc/fifo");
+    let script = format!("mkfifo {fifo}; exec 3<&0; cat {fifo} & exit 0", fifo = fifo.display());
+    let argv = ["/bin/sh", "-c", &script].map(str::to_owned);
     let command = Command { argv: &argv, limit: Duration::from_secs(20), interrupt: None, holds: Some(&lock) };
     assert!(Processes.run(None, &command, &mut |_| ()).unwrap().success());
     drop(lock);
     assert!(other.lock("/etc/lock").unwrap().is_none());
+    drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
     let start = Instant::now();
     while other.lock("/etc/lock").unwrap().is_none() {
         assert!(start.elapsed() < Duration::from_secs(20));
