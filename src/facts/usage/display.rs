@@ -62,11 +62,16 @@ fn framebuffer_console(finder: &mut Finder<'_>) {
         }
         let mut functions = Vec::new();
         if framebuffer {
-            // fbcon takes the first framebuffer unless `fbcon=map:` says more.
-            let first = finder.host.entries("/sys/class/graphics").into_known().unwrap_or_default();
-            if let Some(first) = first.iter().find(|name| name.starts_with("fb") && *name != "fbcon") {
-                functions = finder.behind(&format!("/sys/class/graphics/{first}"));
-            }
+            // fbcon takes the boot display's framebuffer, whichever came first, else the first one, unless `fbcon=map:` says
+            // more (Linux 6.12 drivers/video/fbdev/core/fbcon.c `fbcon_select_primary`, with
+            // FRAMEBUFFER_CONSOLE_DETECT_PRIMARY, which distributions set).
+            let names = finder.host.entries("/sys/class/graphics").into_known().unwrap_or_default();
+            let names = names.iter().filter(|name| name.starts_with("fb") && *name != "fbcon");
+            let behind: Vec<_> = names.map(|name| finder.behind(&format!("/sys/class/graphics/{name}"))).collect();
+            let primary =
+                |address| finder.pci.get(address).is_some_and(|function| function.boot_display == Fact::Known(true));
+            let primary = behind.iter().find(|functions| functions.iter().any(primary));
+            functions = primary.or(behind.first()).cloned().unwrap_or_default();
         }
         if functions.is_empty() {
             let boot = finder.pci.functions.iter().filter(|f| f.boot_display == Fact::Known(true));

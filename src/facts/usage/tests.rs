@@ -226,6 +226,13 @@ fn the_only_console() {
     host.add_file("/sys/class/vtconsole/vtcon1/bind", "0\n");
     assert_eq!(shown(&of(&host.build(), vec![gpu()]), UseKind::Display), ["0000:01:00.0 display HDMI-A-1"]);
 
+    // The boot display's driver came second.
+    screen(&mut host);
+    host.add_link("/sys/class/graphics/fb1", "../../devices/pci0000:00/0000:02:00.0/graphics/fb1");
+    let second = Function { boot_display: Fact::Known(true), ..function("0000:02:00.0", 0x030000, "cirrus") };
+    let usage = of(&host.build(), vec![gpu(), second]);
+    assert_eq!(shown(&usage, UseKind::Display), ["0000:01:00.0 display HDMI-A-1", "0000:02:00.0 console"]);
+
     screen(&mut host);
     let bmc = Function {
         ids: Fact::Known(Ids { vendor: 0x1a03, device: 0x2000 }),
