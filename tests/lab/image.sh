@@ -27,6 +27,7 @@ printf 'label: %s\n%s' $label "$table" | quietly sfdisk -q "$work/disk.img"
 [ "$(id -u)" = 0 ] && as= || as=fakeroot
 quietly $as sh "$here/image/fill.sh" "$work" "$root" "$generator" "$layout" "$at" "${boot_at:-}" ${esp:+esp}
 say 'boot loader'
+. "$here/image/root/words.sh"
 set -- -accel tcg -M q35 -cpu max -m 2G -display none -serial stdio -no-reboot -nodefaults
 drive="file=$work/disk.img,format=raw,if=none,id=root,cache=unsafe"
 if [ -n "$esp" ]; then
@@ -41,7 +42,7 @@ device=/dev/vda$((number - 1))
 [ "$layout" != lvm ] || device=/dev/vdb
 quietly timeout 900 qemu-system-x86_64 "$@" -drive "$drive" -device virtio-blk-pci,drive=root,addr=03.0 \
     -kernel "$work"/root/boot/vmlinuz-* -initrd "$work"/root/boot/initrd.img-* \
-    -append "root=$device rw console=ttyS0 panic=-1 rd.shell=0 rd.emergency=poweroff init=/usr/local/sbin/lab-install lab=$loader,$layout,$((number - 1))"
+    -append "root=$device rw $words panic=-1 rd.shell=0 rd.emergency=poweroff init=/usr/local/sbin/lab-install lab=$loader,$layout,$((number - 1))"
 grep -q 'lab-install: done' "$work/log" || { tail -n 60 "$work/log" >&2; say 'failed: no boot loader'; exit 1; }
 [ -z "$esp" ] || mv "$work/vars" "${made%.img}.vars"
 mv "$work/disk.img" "$made"

@@ -25,9 +25,10 @@ echo 6c6162206d616368696e652069640001 >"$root/etc/machine-id"
 # Not a first boot any more: no databases to be rebuilt.
 touch "$root/etc/.updated" "$root/var/.updated"
 # What systemd-boot's installer asks the running system for.
-words="root=$source ro console=ttyS0"
-[ "$layout" != btrfs ] || words="root=$source ro rootflags=subvol=@rootfs console=ttyS0"
-[ ! -x "$root/usr/bin/kernel-install" ] || [ -e "$root/etc/default/grub" ] || echo "$words" >"$root/etc/kernel/cmdline"
+. "$(dirname "$0")/root/words.sh"
+[ "$layout" != btrfs ] || words="rootflags=subvol=@rootfs $words"
+[ ! -x "$root/usr/bin/kernel-install" ] || [ -e "$root/etc/default/grub" ] ||
+    echo "root=$source ro $words" >"$root/etc/kernel/cmdline"
 if [ -n "$boot_at" ]; then
     mkdir "$work/boot"
     cp -a "$root/boot/." "$work/boot"

@@ -2,6 +2,7 @@
 # customize.sh ROOT GENERATOR: after the packages are installed, what makes this root a lab host.
 set -eu
 root=$1
+. "$(dirname "$0")/words.sh"
 echo labhost >"$root/etc/hostname"
 chmod 755 "$root"/usr/local/sbin/lab-*
 chroot "$root" systemctl enable -q lab.service
@@ -10,7 +11,7 @@ for unit in getty-static getty@tty1 serial-getty@ttyS0 grub-common e2scrub_reap 
     ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
 done
 if [ -e "$root/etc/default/grub" ]; then
-    sed -i -e 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=0/' -e 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=ttyS0"/' \
+    sed -i -e 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=0/' -e "s/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX=\"$words\"/" \
         "$root/etc/default/grub"
 fi
 if [ "$2" = tools ]; then
