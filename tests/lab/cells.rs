@@ -20,6 +20,8 @@ pub enum State {
     SharedGroup,
     IdenticalGpus,
     NativeDriver,
+    /// Two identical serial cards, whose driver is built into the kernel (`CONFIG_SERIAL_8250_PCI=y`), in the GPUs' places.
+    BuiltInDriver,
 }
 
 /// One boot of one emulated host.
@@ -30,7 +32,7 @@ pub struct Cell {
     pub state: State,
 }
 
-/// The functions of every host, by their address.
+/// The functions of every host, by their address; in one state something else is in the GPU's place.
 pub const NIC: &str = "0000:01:00.0";
 pub const GPU: &str = "0000:02:00.0";
 /// The spare GPU where it shares a group: behind a bridge.
@@ -96,7 +98,7 @@ impl Cell {
     /// The findings of this cell.
     pub fn expected(&self) -> Expected {
         let (mut must, mut may): (Vec<Wanted>, Vec<&str>) = match self.state {
-            State::Good => (vec![], vec![]),
+            State::Good | State::BuiltInDriver => (vec![], vec![]),
             State::OffInFirmware => (vec![("iommu-off-in-firmware", None)], vec!["no-iommu-group"]),
             State::OffInKernel => {
                 (vec![("iommu-off-in-kernel", None)], vec!["no-iommu-group", "interrupt-remapping-off"])
@@ -140,6 +142,7 @@ impl State {
             State::SharedGroup => "shared-group",
             State::IdenticalGpus => "identical-gpus",
             State::NativeDriver => "native-driver",
+            State::BuiltInDriver => "built-in-driver",
         }
     }
 }

@@ -47,11 +47,24 @@ pub fn all() -> Vec<Job> {
     takes.chain(cells::all().into_iter().map(Job::Look)).collect()
 }
 
-/// The cells that a selection names: `all`, `subset`, `cuts`, a cell's whole name, or else a part of names.
+/// The cells that a selection names, in its order, each once: words, each of which is `all`, `subset`, `cuts`, a cell's whole
+/// name, or else a part of names.
 pub fn select(selection: &str) -> Vec<Job> {
-    let mut jobs = all();
-    let exact = jobs.iter().any(|job| job.name() == selection);
-    jobs.retain(|job| match selection {
+    let mut selected: Vec<Job> = Vec::new();
+    for word in selection.split_whitespace() {
+        for job in all().into_iter().filter(named(word)) {
+            if !selected.iter().any(|known| known.name() == job.name()) {
+                selected.push(job);
+            }
+        }
+    }
+    selected
+}
+
+/// Whether a word names a cell.
+fn named(word: &str) -> impl Fn(&Job) -> bool {
+    let exact = all().iter().any(|job| job.name() == word);
+    move |job| match word {
         "all" => true,
         "subset" => {
             let name = job.name();
@@ -60,6 +73,5 @@ pub fn select(selection: &str) -> Vec<Job> {
         "cuts" => matches!(job, Job::Take(Take { extra: Extra::Cuts(_), .. })),
         name if exact => job.name() == name,
         part => job.name().contains(part),
-    });
-    jobs
+    }
 }

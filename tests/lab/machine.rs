@@ -84,6 +84,7 @@ impl Machine {
     /// The cards behind root ports.
     fn cards(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        let spare = if self.state == State::BuiltInDriver { "pci-serial" } else { "secondary-vga" };
         if self.moved {
             // A function of an earlier slot than the other ports': its bus is the first.
             lines.push("-device pcie-root-port,id=port0,addr=02.0,chassis=9".to_owned());
@@ -99,16 +100,16 @@ impl Machine {
             lines.push("-device secondary-vga,bus=bridge,addr=1".to_owned());
             lines.push("-netdev user,id=net2 -device e1000,bus=bridge,addr=2,netdev=net2".to_owned());
         } else {
-            lines.push("-device secondary-vga,bus=port2".to_owned());
+            lines.push(format!("-device {spare},bus=port2"));
         }
         lines.extend([
             "-device pcie-root-port,id=port3,addr=06.0,chassis=3".to_owned(),
             third_device(self.vendor),
             "-device qemu-xhci,addr=07.0 -device usb-kbd".to_owned(),
         ]);
-        if self.state == State::IdenticalGpus {
+        if matches!(self.state, State::IdenticalGpus | State::BuiltInDriver) {
             lines.push("-device pcie-root-port,id=port4,addr=08.0,chassis=4".to_owned());
-            lines.push("-device secondary-vga,bus=port4".to_owned());
+            lines.push(format!("-device {spare},bus=port4"));
         } else if has_device("igb") {
             lines.push("-device pcie-root-port,id=port4,addr=08.0,chassis=4".to_owned());
             lines.push("-netdev user,id=net4 -device igb,bus=port4,netdev=net4".to_owned());

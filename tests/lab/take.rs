@@ -196,6 +196,13 @@ fn taken(take: &Take, boots: &mut Boots<'_>, problems: &mut Vec<String>) -> Resu
             same("without passthrough", &before.drivers()?, &off.drivers()?, problems);
             boots.run("verify rollback")?
         }
+        Extra::BuiltIn => {
+            let last = boots.run("verify rollback")?;
+            if !last.read("claim.log")?.contains("before: serial") {
+                problems.push("the built-in driver did not come first".to_owned());
+            }
+            last
+        }
         _ => boots.run("verify rollback")?,
     };
     verified(take, &before, &last, problems)?;
@@ -231,7 +238,8 @@ fn claimed(drivers: &BTreeMap<String, String>, gpu: &str, problems: &mut Vec<Str
     let with = |name: &str| -> Vec<&String> {
         drivers.iter().filter(|(_, driver)| *driver == name).map(|(address, _)| address).collect()
     };
-    let (taken, own) = (with("vfio-pci"), with("bochs-drm").len() + with("bochs").len());
+    let own = ["bochs-drm", "bochs", "serial"].map(|driver| with(driver).len()).iter().sum::<usize>();
+    let taken = with("vfio-pci");
     if taken != [gpu] || own != 1 {
         problems.push(format!("vfio-pci has {taken:?}, not only {gpu}; {own} twins have their own driver, not 1"));
     }

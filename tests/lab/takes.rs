@@ -20,6 +20,8 @@ pub enum Extra {
     Refused,
     /// The IOMMU was switched off on the command line, and `--repair` is asked for.
     Repair,
+    /// The driver that has the device is built into the kernel.
+    BuiltIn,
     /// The power is cut this many times, at random moments.
     Cuts(u32),
 }
@@ -43,6 +45,7 @@ impl Take {
             Extra::Ids => "-ids",
             Extra::Refused => "-refused",
             Extra::Repair => "-repair",
+            Extra::BuiltIn => "-builtin",
             Extra::Cuts(_) => "-cuts",
         };
         format!("take-debian{}-{}-{}{word}", self.variant.debian, self.vendor.name(), self.variant.name())
@@ -64,6 +67,7 @@ impl Take {
         match self.extra {
             Extra::Refused => State::SharedGroup,
             Extra::Repair => State::OffInKernel,
+            Extra::BuiltIn => State::BuiltInDriver,
             _ => State::IdenticalGpus,
         }
     }
@@ -121,6 +125,8 @@ pub fn all() -> Vec<Take> {
         (variant(12, Loader::GrubBios, dracut, plain), Vendor::Intel, Extra::Ids),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Refused),
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Refused),
+        (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::BuiltIn),
+        (variant(12, Loader::GrubBios, dracut, plain), Vendor::Amd, Extra::BuiltIn),
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Repair),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Repair),
     ];
