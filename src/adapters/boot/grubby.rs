@@ -12,7 +12,7 @@
 
 use super::super::Work;
 use super::edits::{Edits, words_file};
-use super::{Todo, WordChange, todo};
+use super::{Menu, Todo, WordChange, entry_images, escape_typed, todo};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Chain, Entry, Place, normal_entries};
 use crate::parse::shell_vars::parse;
@@ -22,9 +22,9 @@ use crate::steps::reasons::reason;
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let boot = &snap.boot;
-    let mut work = Work::default();
+    let mut work = entry_images::work(snap, change);
     if change.escape {
-        work.notes.push(reason("escape-typed-grub", &[]));
+        work.notes.push(escape_typed(Menu::Grub, change.ids));
     }
     let todo = todo(boot, change);
     if todo.is_empty() {

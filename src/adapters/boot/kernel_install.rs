@@ -6,18 +6,14 @@
 //! `/etc/kernel/cmdline` says the same for kernels to come.
 
 use super::super::Work;
-use super::super::initramfs::is_right;
 use super::edits::{Edits, words_file};
-use super::{WordChange, todo};
+use super::{WordChange, entry_images, todo};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Entry, normal_entries};
-use crate::facts::initramfs::{Generator, Image};
-use crate::parse::bls;
 use crate::parse::cmdline::Cmdline;
 use crate::parse::lines::lines;
+use crate::steps::Step;
 use crate::steps::reasons::reason;
-use crate::steps::{Action, Step};
-use std::collections::BTreeSet;
 
 const CMDLINE: &str = "/etc/kernel/cmdline";
 /// Counts only where there is no [`CMDLINE`] (kernel-install(8)).
@@ -34,9 +30,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     }
     let mut work = Work::default();
     work.files.extend(source(&snap.boot, change));
-    if change.images {
-        work.extend(images(snap, change));
-    }
+    work.extend(entry_images::work(snap, change));
     let edits = edited(&entries, change);
     if change.escape {
         let present = snap.own.text(PLUGIN);
@@ -92,45 +86,8 @@ fn today(boot: &Boot) -> Option<String> {
     Some(entry.words().filter(|word| !of_loader(word)).collect::<Vec<_>>().join(" "))
 }
 
-/// The images of all entries that are not what they should be: copied from `/boot`, where kernel-install took them from, or built
-/// where they lie, as a plugin did.
-fn images(snap: &Snapshot, change: &WordChange) -> Work {
-    let mut work = Work::default();
-    for image in on_esp(snap).filter(|image| !is_right(snap, image, &change.contents)) {
-        let name = image.path.rsplit('/').next().unwrap_or_default();
-        let original = format!("/boot/{name}");
-        let (argv, id) = if snap.initramfs.images.iter().any(|image| image.path == original) {
-            (vec!["cp".to_owned(), original, "{out}".to_owned()], "image-copy")
-        } else if snap.initramfs.generator.known() == Some(&Generator::Dracut) {
-            // dracut 059 and 106 `50-dracut.install`; Debian's would run its own hooks, kernel-install among them, afterwards.
-            let argv = ["env", "NO_POST_UPDATE_HOOKS=1", "dracut", "--force", "--no-uefi", "{out}", &image.release];
-            (argv.map(str::to_owned).to_vec(), "image-on-esp")
-        } else {
-            work.manual.push(reason("image-by-plugin", &[("path", &image.path), ("release", &image.release)]));
-            continue;
-        };
-        let product = change.contents.product(snap, &image.release);
-        let action = Action::Generate { argv, output: image.path.clone(), product };
-        work.commands.push(Step { action, why: reason(id, &[("release", &image.release)]) });
-    }
-    work
-}
-
-/// The images that entries name, microcode and what lies in `/boot` itself left out, each once.
-fn on_esp(snap: &Snapshot) -> impl Iterator<Item = &Image> {
-    let mut named = BTreeSet::new();
-    for place in snap.boot.places.iter().filter(|place| place.effective && place.key == "options") {
-        let Some((root, _)) = place.file.path.split_once("/loader/entries/") else { continue };
-        named.extend(bls::parse(&place.file.text).all("initrd").map(|initrd| format!("{root}{}", initrd.value)));
-    }
-    snap.initramfs.images.iter().filter(move |image| {
-        let in_boot = image.path.strip_prefix("/boot/").is_some_and(|name| !name.contains('/'));
-        !in_boot && named.contains(&image.path)
-    })
-}
-
 /// An entry "without passthrough" beside every normal one.
-fn escapes(boot: &Boot, entries: &[Entry<'_>], edits: &Edits, ids: bool) -> Vec<Step> {
+pub(super) fn escapes(boot: &Boot, entries: &[Entry<'_>], edits: &Edits, ids: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     for file in entries.iter().filter_map(|entry| entry.places.first()).map(|place| &place.file) {
         let path = escape_path(&file.path);

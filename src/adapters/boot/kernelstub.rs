@@ -6,7 +6,7 @@
 
 use super::super::Work;
 use super::edits::Edits;
-use super::{Todo, WordChange, todo};
+use super::{Menu, Todo, WordChange, escape_typed, todo};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Place, normal_entries};
 use crate::parse::{bls, json_list, word_edit};
@@ -20,7 +20,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let boot = &snap.boot;
     let mut work = Work::default();
     if change.escape {
-        work.notes.push(reason("escape-typed-systemd-boot", &[]));
+        work.notes.push(escape_typed(Menu::SystemdBoot, change.ids));
     }
     let todo = todo(boot, change);
     if todo.is_empty() && !change.images {

@@ -1,13 +1,14 @@
 //! systemd-boot with entries written by hand (Arch): the `options` of each.
 //!
 //! They lie on the ESP: every file is replaced by a rename, which FAT can do without a moment in which the name is missing. Nothing
-//! makes them anew for a kernel to come, which has the same names.
+//! makes them anew for a kernel to come, which has the same names. The entry "without passthrough" is a file of its own beside each; the
+//! loader sorts `arch-vfioneer-off.conf` behind `arch.conf` (systemd `strverscmp_improved`: `-` is before `.`, the highest comes first).
 
 use super::super::Work;
-use super::WordChange;
-use super::kernel_install::edited;
+use super::kernel_install::{edited, escapes};
+use super::{Menu, WordChange, entry_images, escape_typed};
 use crate::facts::Snapshot;
-use crate::facts::boot::normal_entries;
+use crate::facts::boot::{Boot, normal_entries};
 use crate::steps::reasons::reason;
 
 /// What it needs done.
@@ -16,12 +17,22 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     if entries.is_empty() {
         return Work { manual: vec![reason("entries-unread", &[])], ..Work::default() };
     }
-    let mut work = Work::default();
-    if change.escape {
-        work.notes.push(reason("escape-typed-systemd-boot", &[]));
+    let mut work = entry_images::work(snap, change);
+    let edits = edited(&entries, change);
+    match change.escape {
+        true if has_pattern(&snap.boot) => work.notes.push(escape_typed(Menu::SystemdBoot, change.ids)),
+        true => work.commands.extend(escapes(&snap.boot, &entries, &edits, change.ids)),
+        false => {}
     }
-    work.commands.extend(edited(&entries, change).steps(|_| reason("entry-words", &[])));
+    work.commands.extend(edits.steps(|_| reason("entry-words", &[])));
     work
+}
+
+/// True if a pattern chooses the default entry: a new one could be the first that it matches (loader.conf(5)).
+fn has_pattern(boot: &Boot) -> bool {
+    let lines = boot.loader_configs.iter().flat_map(|file| file.text.lines());
+    let mut defaults = lines.filter_map(|line| line.trim_start().strip_prefix("default"));
+    defaults.any(|name| name.contains(['*', '?', '[']))
 }
 
 #[cfg(test)]
@@ -43,8 +54,14 @@ mod tests {
         .loader("LoaderInfo", "systemd-boot 257");
         let change = WordChange { escape: true, ..words("iommu=pt", "rw") };
         let work = host.work(&change);
-        assert!(work.files.is_empty() && work.manual.is_empty() && work.notes.len() == 1, "{work:?}");
+        assert!(work.files.is_empty() && work.manual.is_empty() && work.notes.is_empty(), "{work:?}");
         let after = host.after(&work);
+        let off = after.text("/boot/loader/entries/arch-vfioneer-off.conf").unwrap();
+        assert!(off.starts_with("title Arch Linux, without") && off.ends_with("quiet iommu=pt vfioneer=off"), "{off}");
+        assert_eq!(after.text("/boot/loader/entries/other-vfioneer-off.conf"), None);
+        // A pattern as the default could match the new entry first.
+        let pattern = host.clone().with("/boot/loader/loader.conf", "timeout 3\ndefault arch*\n").work(&change);
+        assert_eq!((pattern.notes.len(), pattern.commands.len()), (1, 2), "{pattern:?}");
         let arch = ENTRY.replace("UUID=1 rw", "UUID=1").replace("quiet", "quiet iommu=pt");
         assert_eq!(after.text("/boot/loader/entries/arch.conf"), Some(arch.as_str()));
         assert_eq!(

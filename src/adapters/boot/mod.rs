@@ -4,6 +4,7 @@
 //! possible, none is.
 
 mod edits;
+mod entry_images;
 mod grub;
 mod grubby;
 mod instructions;
@@ -59,6 +60,25 @@ pub fn work(snap: &Snapshot, change: &WordChange) -> Work {
     work.expect.extend(change.add.iter().map(expect(true)));
     work.expect.extend(change.remove.iter().map(expect(false)));
     work
+}
+
+/// Whose menu takes words that are typed.
+#[derive(Clone, Copy)]
+enum Menu {
+    Grub,
+    SystemdBoot,
+}
+
+/// How to start once with nothing claimed where there is no entry for it: by the claim's own word, or, where vfio-pci itself takes ids, without
+/// that module.
+fn escape_typed(menu: Menu, ids: bool) -> String {
+    let id = match (menu, ids) {
+        (Menu::Grub, false) => "escape-typed-grub",
+        (Menu::Grub, true) => "escape-typed-grub-ids",
+        (Menu::SystemdBoot, false) => "escape-typed-systemd-boot",
+        (Menu::SystemdBoot, true) => "escape-typed-systemd-boot-ids",
+    };
+    reason(id, &[])
 }
 
 /// Nobody knows who boots: what speaks for each, and nothing is changed.

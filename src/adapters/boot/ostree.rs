@@ -4,7 +4,7 @@
 //! in the menu. So nothing has to be in front meanwhile, and undoing is the same with the opposite.
 
 use super::super::Work;
-use super::{Todo, WordChange, todo};
+use super::{Menu, Todo, WordChange, escape_typed, todo};
 use crate::facts::Snapshot;
 use crate::steps::reasons::reason;
 use crate::steps::{Action, Step};
@@ -13,7 +13,7 @@ use crate::steps::{Action, Step};
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let mut work = Work::default();
     if change.escape {
-        work.notes.push(reason("escape-typed-grub", &[]));
+        work.notes.push(escape_typed(Menu::Grub, change.ids));
     }
     let todo = todo(&snap.boot, change);
     if todo.is_empty() {

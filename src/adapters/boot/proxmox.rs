@@ -8,7 +8,7 @@
 
 use super::super::Work;
 use super::edits::{Edits, words_file};
-use super::{WordChange, grub, has_word};
+use super::{Menu, WordChange, escape_typed, grub, has_word};
 use crate::facts::boot::{Boot, Chain};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::cmdline::Cmdline;
@@ -44,7 +44,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let grub = if boot.grub.files.is_empty() { Work::default() } else { grub::sources(snap, &of_grub) };
     let needed = if by_grub { !grub.is_empty() } else { !line.is_empty() };
     if change.escape && !by_grub {
-        work.notes.push(reason("escape-typed-systemd-boot", &[]));
+        work.notes.push(escape_typed(Menu::SystemdBoot, change.ids));
     }
     if !needed && !change.images {
         return work;

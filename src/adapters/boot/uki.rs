@@ -6,7 +6,7 @@
 use super::super::Work;
 use super::super::initramfs::{is_right, kernel, mkinitcpio};
 use super::edits::words_file;
-use super::{WordChange, has_word, instructions, kernel_install, todo};
+use super::{Menu, WordChange, escape_typed, has_word, instructions, kernel_install, todo};
 use crate::facts::boot::{Boot, Entry, normal_entries};
 use crate::facts::{Snapshot, TextFile};
 use crate::host::Fact;
@@ -27,7 +27,7 @@ const OWN: &str = "/etc/cmdline.d/vfioneer.conf";
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let mut work = Work::default();
     if change.escape && snap.system.secure_boot.known() != Some(&true) {
-        work.notes.push(reason("escape-typed-systemd-boot", &[]));
+        work.notes.push(escape_typed(Menu::SystemdBoot, change.ids));
     }
     let entries = normal_entries(&snap.boot);
     if entries.is_empty() {

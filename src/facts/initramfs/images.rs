@@ -123,7 +123,13 @@ fn directory(
 ) {
     for child in host.entries(dir).into_known().unwrap_or_default() {
         let path = format!("{dir}/{child}");
-        let Fact::Known(files) = host.entries(&path) else { continue };
+        let Fact::Known(files) = host.entries(&path) else {
+            // A copy that somebody put there by hand.
+            if let Some(release) = names.release(&child) {
+                add(host, path, release, false, open, found, seen);
+            }
+            continue;
+        };
         for file in files {
             let release =
                 if names.releases.contains(&child) && (file.starts_with("initrd") || file.starts_with("initramfs")) {

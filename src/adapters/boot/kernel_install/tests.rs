@@ -2,6 +2,7 @@
 
 use super::super::testing::{Files, words};
 use super::*;
+use crate::steps::Action;
 
 const OPTIONS: &str = "root=UUID=1 ro quiet systemd.machine_id=0a1b";
 
