@@ -109,7 +109,8 @@ fn undecided(boot: &Boot, change: &WordChange) -> Work {
 struct Todo {
     /// Words that some normal entry lacks, or that no source that is read gives.
     add: Vec<String>,
-    /// Words that some entry or some source that is read still has.
+    /// Words that some normal entry or some source that is read still has: an entry of another system, a rescue entry or a former
+    /// deployment keeps its own.
     remove: Vec<String>,
 }
 
@@ -123,8 +124,13 @@ impl Todo {
 fn todo(boot: &Boot, change: &WordChange) -> Todo {
     let entries = normal_entries(boot);
     let lacking = |word: &&String| entries.is_empty() || entries.iter().any(|entry| !entry.has(word));
-    let read = |word: &&String| boot.places.iter().any(|place| place.effective && has_word(&place.words, word));
     let sources = || boot.places.iter().filter(|place| place.effective && !place.generated);
+    // EL 8's entries take their words from there.
+    let block = || boot.places.iter().filter(|place| place.effective && place.key == "kernelopts");
+    let read = |word: &&String| {
+        entries.iter().any(|entry| entry.has(word))
+            || sources().chain(block()).any(|place| has_word(&place.words, word))
+    };
     let unsourced = |word: &&String| sources().next().is_some() && !sources().any(|place| has_word(&place.words, word));
     Todo {
         add: change.add.iter().filter(|word| lacking(word) || unsourced(word)).cloned().collect(),

@@ -1,6 +1,7 @@
 //! Chains whose words stand in text, or are given by a tool of the distribution.
 
 use super::testing::{Files, words};
+use super::{has_word, is_done};
 use crate::steps::{Action, Step};
 
 fn argv(step: &Step) -> (Vec<String>, Vec<String>) {
@@ -242,4 +243,20 @@ fn instructions_show_the_line_before_and_after() {
     let text = nixos.work(&words("intel_iommu=on", "")).manual.join("\n");
     assert!(text.contains("boot.kernelParams = [ \"intel_iommu=on\" ];"), "{text}");
     assert!(text.contains("nixos-rebuild boot"), "{text}");
+}
+
+#[test]
+fn words_of_entries_that_are_left_alone_do_not_count() {
+    let menu = "menuentry 'Debian' { linux /vmlinuz-6.1.0 root=UUID=1 ro quiet }\n\
+                menuentry 'Other' { linux /vmlinuz-6.1.1 root=UUID=2 ro nofb }\n";
+    let host = Files::new(&[
+        ("/proc/cmdline", "BOOT_IMAGE=/vmlinuz-6.1.0 root=UUID=1 ro quiet\n"),
+        ("/etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n"),
+        ("/boot/grub/grub.cfg", &menu.replace("{ ", "{\n\t").replace(" }", "\n}")),
+        ("/usr/sbin/grub-mkconfig", ""),
+    ]);
+    let boot = host.snapshot().boot;
+    assert!(boot.places.iter().any(|place| has_word(&place.words, "nofb")), "{:?}", boot.places);
+    assert!(is_done(&boot, "nofb", false) && !is_done(&boot, "quiet", false));
+    assert!(host.work(&words("", "nofb")).is_empty());
 }
