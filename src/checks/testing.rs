@@ -243,6 +243,7 @@ pub fn healthy() -> Snapshot {
         ],
         complete: Fact::Known(()),
         consoles: Fact::Known(vec!["ssh".into()]),
+        serial_ports: Fact::Known(vec!["ttyS0".into()]),
         ..Usage::default()
     };
     snap.boot = Boot {

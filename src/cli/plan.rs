@@ -116,7 +116,7 @@ impl GoalArgs {
         let typed = Request {
             devices: self.device.clone(),
             only: self.only,
-            method: if self.method.as_deref() == Some("ids") { Method::Ids } else { Method::Identity },
+            method: self.method.as_deref().map(|name| if name == "ids" { Method::Ids } else { Method::Identity }),
             allow: self.allow.iter().cloned().collect(),
             iommu_pt: self.iommu_pt,
             serial_console: self.serial_console.clone(),

@@ -52,7 +52,7 @@ fn empty(name: &str) -> Snapshot {
         },
         pci: pci::Pci { functions: Vec::new(), missing: Some(Why::NotRecorded) },
         usb: unknown(),
-        usage: usage::Usage { complete: unknown(), consoles: unknown(), ..Default::default() },
+        usage: usage::Usage { complete: unknown(), consoles: unknown(), serial_ports: unknown(), ..Default::default() },
         boot: boot::Boot::default(),
         own: super::own::Own::default(),
         initramfs: initramfs::Initramfs { generator: unknown(), ..Default::default() },

@@ -65,6 +65,8 @@ pub struct Usage {
     pub complete: Fact<()>,
     /// Other ways to see this host when its display is gone: `ttyS0`, `bmc`, `ssh`.
     pub consoles: Fact<Vec<String>>,
+    /// Serial ports that are there: `ttyS0`, `hvc0`.
+    pub serial_ports: Fact<Vec<String>>,
     /// What could not be read or followed to a function, and would have helped: a file, or the source of a mount.
     pub unread: Vec<(String, Why)>,
 }

@@ -28,8 +28,9 @@ pub struct Request {
     /// Only the named functions, not the whole slot of a GPU.
     #[serde(skip_serializing_if = "is_false")]
     pub only: bool,
-    /// How the functions are claimed.
-    pub method: Method,
+    /// How the functions are claimed; null: by identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// Guards by name.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub allow: BTreeSet<String>,
@@ -87,9 +88,7 @@ impl Request {
         self.only |= other.only;
         self.iommu_pt |= other.iommu_pt;
         self.repair |= other.repair;
-        if other.method != Method::default() {
-            self.method = other.method;
-        }
+        self.method = other.method.or(self.method);
         self.serial_console = other.serial_console.or(self.serial_console);
         self.vm = other.vm.or(self.vm);
         self
@@ -98,7 +97,7 @@ impl Request {
     /// The goal for one host. Fails with a usage error if a selector matches nothing there, or if the console is none.
     pub fn resolve(self, pci: &Pci) -> Result<Goal> {
         let mut goal = Goal::resolve(&self.devices, self.only, pci)?;
-        goal.method = self.method;
+        goal.method = self.method.unwrap_or_default();
         goal.allow.clone_from(&self.allow);
         goal.iommu_pt = self.iommu_pt;
         goal.repair = self.repair;
@@ -141,13 +140,16 @@ mod tests {
         assert_eq!((file.devices.as_slice(), file.iommu_pt), (["01:00".to_owned()].as_slice(), true));
         let typed = Request {
             devices: vec!["10de:2684".into(), "01:00".into()],
-            method: Method::Ids,
+            method: Some(Method::Ids),
             serial_console: Some("ttyS0".into()),
             ..Request::default()
         };
         let both = file.with(typed);
         assert_eq!(both.devices, ["01:00", "10de:2684"]);
-        assert_eq!(both.method, Method::Ids);
+        assert_eq!(both.method, Some(Method::Ids));
+        let identity = Request { method: Some(Method::Identity), ..Request::default() };
+        assert_eq!(both.clone().with(identity).method, Some(Method::Identity));
+        assert_eq!(both.clone().with(Request::default()).method, Some(Method::Ids));
         assert_eq!(both.serial_console.as_deref(), Some("ttyS0"));
         assert!(both.iommu_pt && both.allow.contains("in-use"));
         let json = serde_json::to_value(&both).unwrap();

@@ -10,7 +10,12 @@ use crate::facts::pci::Function;
 pub(super) fn of(snap: &Snapshot, function: &Function) -> String {
     let variants = function.vfio_variants.known().map_or(&[][..], Vec::as_slice);
     let everywhere = |module: &&String| snap.kernel.installed.iter().all(|kernel| has(kernel, module));
-    variants.iter().find(everywhere).map_or("vfio-pci", |module| driver_of(module)).to_owned()
+    variants
+        .iter()
+        .find(everywhere)
+        .filter(|_| !snap.kernel.installed.is_empty())
+        .map_or("vfio-pci", |module| driver_of(module))
+        .to_owned()
 }
 
 /// What is not known of a kernel it may lack.
@@ -38,6 +43,8 @@ mod tests {
         assert_eq!(of(&snap), "nvgrace_gpu_vfio_pci");
         snap.kernel.installed.push(t::installed("6.1.0-25-amd64"));
         assert_eq!(of(&snap), "vfio-pci");
+        snap.kernel.installed.clear();
+        assert_eq!(of(&snap), "vfio-pci", "no kernel is known");
         t::change(&mut snap, GPU, |f| f.vfio_variants = Fact::default());
         assert_eq!(of(&snap), "vfio-pci");
     }

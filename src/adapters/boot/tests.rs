@@ -246,6 +246,19 @@ fn instructions_show_the_line_before_and_after() {
 }
 
 #[test]
+fn what_is_typed_to_start_with_nothing_claimed() {
+    let host = Files::new(&[
+        ("/proc/cmdline", "BOOT_IMAGE=(hd0,gpt2)/vmlinuz root=/dev/sda1 ro\n"),
+        ("/boot/grub2/grub.cfg", "blscfg\n"),
+        ("/boot/loader/entries/0a1b-5.conf", &bls("root=/dev/sda1 ro")),
+    ]);
+    let note = |ids| host.work(&super::WordChange { escape: true, ids, ..words("", "") }).notes.join("");
+    assert!(note(false).contains("vfioneer=off") && !note(false).contains("module_blacklist"), "{}", note(false));
+    // vfioneer's script has no part in it.
+    assert!(note(true).contains("module_blacklist=vfio_pci") && !note(true).contains("vfioneer=off"), "{}", note(true));
+}
+
+#[test]
 fn words_of_entries_that_are_left_alone_do_not_count() {
     let menu = "menuentry 'Debian' { linux /vmlinuz-6.1.0 root=UUID=1 ro quiet }\n\
                 menuentry 'Other' { linux /vmlinuz-6.1.1 root=UUID=2 ro nofb }\n";

@@ -22,7 +22,7 @@ const CHAINS: &[&str] = &["proxmox-boot-sync", "systemd-boot", "zzz-vfioneer"];
 pub(super) const MODULES: &str = "/usr/share/initramfs-tools/modules.d/vfioneer";
 
 /// How one image is made.
-pub(super) const ARGV: &[&str] = &["mkinitramfs", "-o", "{out}", "{release}"];
+const ARGV: &[&str] = &["mkinitramfs", "-o", "{out}", "{release}"];
 
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Work {
@@ -40,9 +40,14 @@ pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Wor
         }
     }
     own_files(snap, &files, &mut work);
-    generate(snap, contents, ARGV, &mut work);
-    after_update(snap, &mut work);
+    images(snap, contents, &mut work);
     work
+}
+
+/// Makes the images that are not right.
+pub(super) fn images(snap: &Snapshot, contents: &Contents, work: &mut Work) {
+    generate(snap, contents, ARGV, work);
+    after_update(snap, work);
 }
 
 /// What others have run after each new image, a boot loader in flash memory for one.

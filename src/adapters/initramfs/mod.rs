@@ -84,7 +84,7 @@ pub fn again(snap: &Snapshot, contents: &Contents) -> Work {
     let contents = Contents { outdated: true, ..contents.clone() };
     let mut work = Work::default();
     match snap.initramfs.generator.known() {
-        Some(Generator::InitramfsTools) => generate(snap, &contents, initramfs_tools::ARGV, &mut work),
+        Some(Generator::InitramfsTools) => initramfs_tools::images(snap, &contents, &mut work),
         Some(Generator::Dracut) => generate(snap, &contents, dracut::ARGV, &mut work),
         Some(Generator::Mkinitcpio) => mkinitcpio::images(snap, &contents, &mut work),
         // Its images hold no file of modprobe.d unless they were told to.

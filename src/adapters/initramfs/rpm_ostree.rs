@@ -31,7 +31,7 @@ pub(super) fn work(snap: &Snapshot, wanted: &Wanted, contents: &Contents) -> Wor
     argv.extend([argument("--add-drivers"), argument(&contents.modules.join(" "))]);
     argv.extend([argument("-I"), argument(&items.join(" "))]);
     let undo = ["rpm-ostree", "initramfs", "--disable"].map(str::to_owned).to_vec();
-    let action = Action::Run { argv, undo, touches: vec!["/boot/loader".to_owned()], fence: None };
+    let action = Action::Run { argv, undo, touches: Vec::new(), fence: None };
     work.commands.push(Step { action, why: reason("ostree-image", &[]) });
     work.notes.push(reason("ostree-image-arguments", &[]));
     work

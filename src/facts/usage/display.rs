@@ -3,7 +3,7 @@
 use super::{Finder, UseKind, network};
 use crate::facts::Evidence;
 use crate::facts::pci::{Function, Ids};
-use crate::host::{Fact, Why};
+use crate::host::{Fact, Host, Why};
 use crate::parse::address::Address;
 
 /// Graphics of management controllers, which show the host's screen over the network: ASPEED, and Matrox G200 for
@@ -36,6 +36,7 @@ pub(super) fn collect(finder: &mut Finder<'_>) {
         }
     }
     finder.usage.consoles = consoles(finder);
+    finder.usage.serial_ports = serial_ports(finder.host);
     only_console(finder);
 }
 
@@ -115,6 +116,23 @@ fn consoles(finder: &mut Finder<'_>) -> Fact<Vec<String>> {
         Some(why) if found.is_empty() => Fact::Unknown(why),
         _ => Fact::Known(found),
     }
+}
+
+/// The kernel has `ttyS0` to `ttyS3` whether there is such a port or not; one that is not there has type 0, which root alone can see
+/// (Linux 6.12 drivers/tty/serial/serial_core.c `type_show`, include/uapi/linux/serial_core.h `PORT_UNKNOWN`).
+fn serial_ports(host: &dyn Host) -> Fact<Vec<String>> {
+    host.entries("/sys/class/tty").and_then(|mut names| {
+        names.retain(|name| serial(name));
+        let mut found = Vec::new();
+        for name in names {
+            match host.value(&format!("/sys/class/tty/{name}/type")) {
+                Fact::Known(kind) if kind == "0" => {}
+                Fact::Unknown(why) => return Fact::Unknown(why),
+                _ => found.push(name),
+            }
+        }
+        Fact::Known(found)
+    })
 }
 
 fn serial(name: &str) -> bool {

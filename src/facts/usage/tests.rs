@@ -226,6 +226,17 @@ fn the_only_console() {
     host.add_file("/sys/class/vtconsole/vtcon1/bind", "0\n");
     assert_eq!(shown(&of(&host.build(), vec![gpu()]), UseKind::Display), ["0000:01:00.0 display HDMI-A-1"]);
 
+    screen(&mut host);
+    host.add_values("/sys/class/tty/ttyS0", &[("type", "4")])
+        .add_values("/sys/class/tty/ttyS1", &[("type", "0")])
+        .add_dir("/sys/class/tty/ttyAMA0")
+        .add_dir("/sys/class/tty/tty1");
+    let usage = of(&host.build(), vec![gpu()]);
+    assert_eq!(usage.serial_ports, Fact::Known(vec!["ttyAMA0".into(), "ttyS0".into()]));
+    screen(&mut host);
+    host.deny("/sys/class/tty/ttyS0/type");
+    assert!(of(&host.build(), vec![gpu()]).serial_ports.is_unknown());
+
     // The boot display's driver came second.
     screen(&mut host);
     host.add_link("/sys/class/graphics/fb1", "../../devices/pci0000:00/0000:02:00.0/graphics/fb1");

@@ -1,6 +1,7 @@
 //! `--method ids`: the ids of the chosen functions, where they take nothing else.
 
 use super::{Case, Refusal};
+use crate::adapters::claim;
 use crate::checks::device::list;
 use crate::checks::{intent, words};
 use crate::facts::pci::Function;
@@ -45,7 +46,23 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     };
     refused.extend(case.chosen.iter().filter_map(refusal));
     refused.extend(overruled(case));
+    if case.adopted.is_none() {
+        refused.extend(case.chosen.iter().filter_map(|function| built_in_first(case, function)));
+    }
     refused
+}
+
+/// A native driver is built into a kernel whose vfio-pci is a module: no softdep comes before it (modprobe.d(5)), so ids never take the
+/// function there.
+fn built_in_first(case: &Case<'_>, function: &Function) -> Option<Refusal> {
+    let natives = claim::natives(function);
+    let (kernel, native) = case.snap.kernel.installed.iter().find_map(|kernel| {
+        let builtin = kernel.builtin.known().filter(|all| !all.contains("vfio_pci"))?;
+        Some((kernel, natives.iter().find(|native| builtin.contains(*native))?))
+    })?;
+    let name = function.name();
+    let values = [("device", name.as_str()), ("driver", native), ("kernel", &kernel.release)];
+    Some(Refusal::firm("ids-native-built-in", function.address, &values))
 }
 
 /// vfioneer claims other functions by the other method: one plan knows one method.

@@ -99,7 +99,12 @@ fn the_last_screen_is_not_given_away_blindly() {
         assert_eq!(shown(&snap, &goal(CARD)), Vec::<String>::new(), "one screen is left");
         let serial = Goal { serial_console: Some("ttyS0,115200".into()), ..both.clone() };
         assert_eq!(shown(&snap, &serial), Vec::<String>::new());
+        let missing = Goal { serial_console: Some("ttyS7,115200".into()), ..both.clone() };
+        assert_eq!(shown(&snap, &missing), ["serial-console host".to_owned(), format!("only-console {IGPU}")]);
     }
+    snap.usage.serial_ports = Fact::Unknown(Why::NotPermitted);
+    let serial = Goal { serial_console: Some("ttyS0,115200".into()), ..both };
+    only(&snap, serial, "only-console", IGPU);
 }
 
 #[test]
@@ -168,10 +173,19 @@ fn ids_that_take_more() {
     t::add(&mut snap, twin);
     assert_eq!(shown(&snap, &ids), Vec::<String>::new(), "the board tells them apart");
     t::change(&mut snap, "0000:05:00.0", |f| f.subsystem = Fact::default());
-    let refused = refused(&snap, &ids);
+    let refused = self::refused(&snap, &ids);
     assert_eq!((refused.len(), refused[0].guard, refused[0].allowable), (1, "ids-take-more", false));
     assert!(refused[0].reason.contains("0000:05:00.0"));
     assert_eq!(shown(&snap, &goal(CARD)), Vec::<String>::new(), "by identity nothing else is taken");
+
+    let mut snap = t::healthy();
+    if let Fact::Known(builtin) = &mut snap.kernel.installed[0].builtin {
+        builtin.insert("nouveau".into());
+    }
+    let refused = self::refused(&snap, &ids);
+    assert_eq!((refused.len(), refused[0].guard), (1, "ids-native-built-in"));
+    assert!(refused[0].reason.starts_with("nouveau, which drives"), "{}", refused[0].reason);
+    assert_eq!(shown(&snap, &goal(CARD)), Vec::<String>::new(), "a claim takes it from a built-in driver");
 }
 
 #[test]

@@ -31,8 +31,22 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
             ));
         }
     }
+    refused.extend(missing_port(case));
     refused.extend(console(case));
     refused
+}
+
+/// The port of the serial console that is asked for, and whether it is there; `None`: none is asked for, or that cannot be seen.
+fn wanted_port<'a>(case: &Case<'a>) -> Option<Result<&'a str, &'a str>> {
+    let console = case.goal.serial_console.as_deref()?;
+    let port = console.split(',').next().unwrap_or(console);
+    let ports = case.snap.usage.serial_ports.known()?;
+    Some(if ports.iter().any(|known| known == port) { Ok(port) } else { Err(port) })
+}
+
+fn missing_port(case: &Case<'_>) -> Option<Refusal> {
+    let port = wanted_port(case)?.err()?;
+    Some(Refusal::firm("serial-console", "host", &[("console", port)]))
 }
 
 /// The guard that a use is behind; a picture that the kernel's console shows is only one if there is no other console.
@@ -69,7 +83,9 @@ fn console(case: &Case<'_>) -> Option<Refusal> {
     let shows = |f: &&Function| f.is_display() && f.base_class() != Some(0x0302) && !f.on_vfio();
     let mut screens = case.snap.pci.functions.iter().filter(shows).peekable();
     let first = *screens.peek()?;
-    if case.goal.serial_console.is_some() || !screens.all(|f| case.chosen.iter().any(|c| c.address == f.address)) {
+    if wanted_port(case).is_some_and(|port| port.is_ok())
+        || !screens.all(|f| case.chosen.iter().any(|c| c.address == f.address))
+    {
         return None;
     }
     let name = first.name();

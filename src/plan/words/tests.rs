@@ -197,6 +197,13 @@ fn what_is_allowed_is_narrow() {
     });
     assert_eq!(words(&snap, &allowed("acs-override")), ["+pcie_acs_override=id:8086:460d"]);
     assert!(words(&snap, &goal(CARD)).is_empty());
+    // What other groups are made by stays.
+    t::cmdline(&mut snap, "ro pcie_acs_override=multifunction");
+    assert_eq!(
+        words(&snap, &allowed("acs-override")),
+        ["-pcie_acs_override=multifunction", "+pcie_acs_override=multifunction,id:8086:460d"]
+    );
+    t::cmdline(&mut snap, "ro");
     snap.kernel.acs_override = Fact::Known(false);
     assert!(words(&snap, &allowed("acs-override")).is_empty(), "this kernel would not know it");
 
