@@ -28,8 +28,8 @@ pub struct Request {
     /// Only the named functions, not the whole slot of a GPU.
     #[serde(skip_serializing_if = "is_false")]
     pub only: bool,
-    /// How the functions are claimed; null: by identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the functions are claimed.
+    #[serde(serialize_with = "method")]
     pub method: Option<Method>,
     /// Guards by name.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -46,6 +46,12 @@ pub struct Request {
     /// As [`Goal::vm`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
+}
+
+/// A plan says how, also where nobody did.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn method<S: serde::Serializer>(method: &Option<Method>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    method.unwrap_or_default().serialize(serializer)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

@@ -227,7 +227,7 @@ fn verified(take: &Take, before: &Answers, now: &Answers, problems: &mut Vec<Str
     // With the IOMMU off the bridges have drivers of their own, too: nothing else differs.
     wanted.insert(take.device().to_owned(), "vfio-pci".to_owned());
     same("taken", &wanted, &now.drivers()?, problems);
-    if take.device() == GPU {
+    if take.has_twin() {
         claimed(&now.drivers()?, GPU, problems);
     }
     Ok(())

@@ -72,7 +72,12 @@ impl Take {
         }
     }
 
-    /// The device that is taken; for all but two kinds of cells it has a twin that must stay with the host.
+    /// Whether the device has a twin, which must stay with the host.
+    pub fn has_twin(&self) -> bool {
+        self.device() == GPU && matches!(self.state(), State::IdenticalGpus | State::BuiltInDriver)
+    }
+
+    /// The device that is taken.
     pub fn device(&self) -> &'static str {
         match self.extra {
             Extra::Refused => SHARED_GPU,

@@ -354,6 +354,10 @@ fn installed(tree: &mut Tree, kernel: &Kernel, release: &str) {
 }
 
 fn iommu(tree: &mut Tree, host: &HostFile) {
+    // Two serial ports; the kernel has two names more.
+    for (port, kind) in [("ttyS0", 4), ("ttyS1", 4), ("ttyS2", 0), ("ttyS3", 0)] {
+        line(tree, format!("/sys/class/tty/{port}/type"), kind);
+    }
     tree.insert("/sys/class/iommu".to_owned(), Entry::Dir);
     tree.insert("/sys/kernel/iommu_groups".to_owned(), Entry::Dir);
     tree.insert("/sys/firmware/acpi/tables".to_owned(), Entry::Dir);
