@@ -51,7 +51,8 @@ const ROWS: &[Row] = &[
         mode: 0o755,
         needs: "/usr/bin/kernel-install",
         generator: None,
-        unless: &["/usr/bin/dpkg", "/usr/bin/pacman", "/usr/bin/rpm-ostree"],
+        // openSUSE's kernels run no kernel-install (suse-module-tools `kernel-scriptlets`).
+        unless: &["/usr/bin/dpkg", "/usr/bin/pacman", "/usr/bin/rpm-ostree", "/usr/bin/zypper"],
     },
     Row {
         path: "/etc/pacman.d/hooks/zz-vfioneer.hook",
@@ -67,12 +68,21 @@ const ROWS: &[Row] = &[
 pub fn work(snap: &Snapshot) -> Work {
     let mut work = Work::default();
     let has = |program: &str| snap.own.programs.contains(program);
+    let mut watched = false;
     for row in ROWS {
         let runs = row.generator.is_none_or(|generator| snap.initramfs.generator.known() == Some(&generator));
+        if !has(row.needs) || !runs || row.unless.iter().any(|program| has(program)) {
+            continue;
+        }
+        watched = true;
         let before = snap.own.text(row.path);
-        if has(row.needs) && runs && !row.unless.iter().any(|program| has(program)) && before != Some(row.text) {
+        if before != Some(row.text) {
             work.files.push(Step::write(row.path, before, row.text, row.mode, reason("next-boot-hook", &[])));
         }
+    }
+    // rpm-ostree has every image built with the claims.
+    if !watched && snap.initramfs.generator.known() != Some(&Generator::RpmOstree) {
+        work.notes.push(reason("next-boot-unwatched", &[]));
     }
     work
 }

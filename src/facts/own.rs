@@ -42,7 +42,8 @@ pub const FILES: &[&str] = &[
 ];
 
 /// Programs that run hooks of vfioneer's.
-pub const PROGRAMS: &[&str] = &["/usr/bin/dpkg", "/usr/bin/kernel-install", "/usr/bin/pacman", "/usr/bin/rpm-ostree"];
+pub const PROGRAMS: &[&str] =
+    &["/usr/bin/dpkg", "/usr/bin/kernel-install", "/usr/bin/pacman", "/usr/bin/rpm-ostree", "/usr/bin/zypper"];
 
 /// What vfioneer keeps on a host.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@ use crate::facts::Evidence;
 use crate::facts::initramfs::Content;
 use crate::facts::pci::{Function, is_vfio_driver};
 use crate::host::Fact;
+use crate::parse::cmdline::Cmdline;
 
 /// What gives every chosen function to vfio at each boot, by the user's own configuration; `None` if that cannot be seen of
 /// one of them.
@@ -45,13 +46,22 @@ fn by_ids(case: &Case<'_>, function: &Function) -> Option<Vec<Evidence>> {
     }
     let own = |evidence: &Evidence| evidence.source.contains("vfioneer");
     let running = words::running_evidence(case.snap).map(|evidence| evidence.source);
+    // An entry that was made from a source says nothing of its own; vfioneer's source is no wish of the user's.
+    let places = &case.snap.boot.places;
+    let sourced =
+        places.iter().any(|place| place.effective && !place.generated && place.words.iter().any(|word| is_ids(word)));
+    let made = |evidence: &Evidence| sourced && places.iter().any(|p| p.generated && p.file.path == evidence.source);
     let claims = intent::claims(case.snap).into_iter().filter(|claim| claim.takes(function) == Some(true));
     let found: Vec<Evidence> = claims
         .map(|claim| claim.evidence)
         // A word that only the running kernel has was typed at the menu.
-        .filter(|evidence| !own(evidence) && Some(&evidence.source) != running.as_ref())
+        .filter(|evidence| !own(evidence) && !made(evidence) && Some(&evidence.source) != running.as_ref())
         .collect();
     (!found.is_empty()).then_some(found)
+}
+
+fn is_ids(word: &str) -> bool {
+    Cmdline::parse(word).has("vfio-pci.ids")
 }
 
 /// Every kernel's image holds vfio-pci, or the kernel itself does, or the host loads it later and needs no more (then

@@ -12,7 +12,7 @@
 
 use super::super::Work;
 use super::edits::{Edits, words_file};
-use super::{Menu, Todo, WordChange, entry_images, escape_typed, todo};
+use super::{Menu, Todo, WordChange, entry_images, escape_typed, todo, why};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Chain, Entry, Place, normal_entries};
 use crate::parse::shell_vars::parse;
@@ -46,14 +46,13 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
             edits.words(place, if number == 0 { &missing } else { &[] }, &todo.remove);
         }
     }
-    let words = [&todo.add[..], &todo.remove[..]].concat().join(" ");
     work.files = edits.steps(|path| {
         let id = match path {
             _ if path.contains("/loader/entries/") => "bls-entry",
             _ if path.ends_with("/grubenv") => "bls-block",
             _ => "bls-source",
         };
-        reason(id, &[("words", &words)])
+        why(id, &todo.add, &todo.remove)
     });
     work
 }

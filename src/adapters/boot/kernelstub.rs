@@ -6,7 +6,7 @@
 
 use super::super::Work;
 use super::edits::Edits;
-use super::{Menu, Todo, WordChange, escape_typed, todo};
+use super::{Menu, Todo, WordChange, escape_typed, todo, why};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Place, normal_entries};
 use crate::parse::{bls, json_list, word_edit};
@@ -33,8 +33,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     };
     let mut edits = Edits::default();
     edits.text(&words.file, |text| edit(text, words, &todo));
-    let added = [&todo.add[..], &todo.remove[..]].concat().join(" ");
-    work.files = edits.steps(|_| reason("kernelstub-words", &[("words", &added)]));
+    work.files = edits.steps(|_| why("kernelstub-words", &todo.add, &todo.remove));
     let argv = vec!["kernelstub".to_owned()];
     let action =
         Action::Run { argv: argv.clone(), undo: argv, touches: vec![CONFIG.to_owned(), entries], fence: Some(fence) };

@@ -62,6 +62,17 @@ pub fn work(snap: &Snapshot, change: &WordChange) -> Work {
     work
 }
 
+/// Why words change in a place: `reason` names those that come, another sentence those that go.
+fn why(id: &str, add: &[String], remove: &[String]) -> String {
+    let gone = || reason("words-gone", &[("words", &remove.join(" "))]);
+    let come = || reason(id, &[("words", &add.join(" "))]);
+    match (add.is_empty(), remove.is_empty()) {
+        (_, true) => come(),
+        (true, false) => gone(),
+        (false, false) => format!("{} {}", come(), gone()),
+    }
+}
+
 /// Whose menu takes words that are typed.
 #[derive(Clone, Copy)]
 enum Menu {

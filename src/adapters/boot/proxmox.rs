@@ -8,7 +8,7 @@
 
 use super::super::Work;
 use super::edits::{Edits, words_file};
-use super::{Menu, WordChange, escape_typed, grub, has_word};
+use super::{Menu, WordChange, escape_typed, grub, has_word, why};
 use crate::facts::boot::{Boot, Chain};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::cmdline::Cmdline;
@@ -90,7 +90,7 @@ fn cmdline_file(file: &Arc<TextFile>, change: &WordChange) -> Result<Vec<Step>, 
     }
     let mut edits = Edits::default();
     edits.text(file, |_| after);
-    Ok(edits.steps(|_| why(change)))
+    Ok(edits.steps(|_| why("pve-cmdline", &change.add, &change.remove)))
 }
 
 /// Without the file, the tool freezes the running command line (`zz-proxmox-boot`): the same, with the words.
@@ -110,9 +110,4 @@ fn from_running(snap: &Snapshot, change: &WordChange) -> Result<Vec<Step>, Strin
     words.extend(missing.cloned());
     let text = format!("{}\n", words.join(" "));
     Ok(vec![Step::write(CMDLINE, None, text, 0o644, reason("pve-cmdline-made", &[]))])
-}
-
-fn why(change: &WordChange) -> String {
-    let words = [&change.add[..], &change.remove[..]].concat().join(" ");
-    reason("pve-cmdline", &[("words", &words)])
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::adapters::claim::Ids;
+use crate::facts::initramfs::ORIGINS;
 use crate::facts::{Needs, collect};
 use crate::host::{Builder, Recorded};
 use crate::parse::claims::parse;
@@ -229,6 +230,37 @@ fn rpm_ostree_gets_arguments() {
                    --arg=/etc/vfioneer/claims /etc/vfioneer/claim.sh /etc/modprobe.d/vfioneer.conf";
     assert_eq!(argvs(&found), [command]);
     assert_eq!(words(&snap), ["rd.driver.pre=vfio-pci"]);
+    let undo = |work: &Work| match &work.commands[0].action {
+        Action::Run { undo, touches, .. } if touches.is_empty() => undo.join(" "),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(undo(&found), "rpm-ostree initramfs --disable");
+    // The user's own arguments stay, before and after.
+    let origin = |number: u32, arguments: &str| {
+        let text = format!(
+            "[origin]\nbaserefspec=fedora\n\n[rpmostree]\nregenerate-initramfs=true\ninitramfs-args={arguments}\n"
+        );
+        (format!("{ORIGINS}/fedora/deploy/{number}.0.origin"), text)
+    };
+    let with = |origins: &[(String, String)]| {
+        let mut builder = self::host(&[release], &[("/run/ostree-booted", ""), ("/usr/bin/dracut", "")]);
+        builder.add_file(&format!("/boot/ostree/fedora-abc/initramfs-{release}.img"), build(&[("init", b"")]));
+        for (path, text) in origins {
+            builder.add_file(path, text);
+        }
+        work(&snapshot(builder), &identity())
+    };
+    let crypt = "-I;/etc/crypttab;";
+    let kept = with(&[
+        origin(1, crypt),
+        origin(2, &format!("{crypt}--add-drivers;vfio vfio_iommu_type1 vfio_pci;-I;/etc/vfioneer/claims;")),
+    ]);
+    assert_eq!(argvs(&kept), [command.replace("--enable", "--enable --arg=-I --arg=/etc/crypttab")]);
+    assert_eq!(undo(&kept), "rpm-ostree initramfs --enable --arg=-I --arg=/etc/crypttab");
+    let ours = with(&[origin(1, "--add-drivers;vfio vfio_iommu_type1 vfio_pci;-I;/etc/vfioneer/claims;")]);
+    assert_eq!((argvs(&ours), undo(&ours).as_str()), (vec![command.to_owned()], "rpm-ostree initramfs --disable"));
+    let differ = with(&[origin(1, crypt), origin(2, "")]);
+    assert_eq!((differ.commands.len(), differ.manual.len()), (0, 1));
     let Action::WriteFile { after, .. } = &found.files[2].action else { panic!() };
     assert_eq!(crate::parse::modprobe::parse(after)[0].module, "vfio-pci");
     let mut builder = host(&[release], &[("/run/ostree-booted", "")]);

@@ -89,6 +89,9 @@ impl Initramfs {
     }
 }
 
+/// Where ostree keeps its deployments.
+pub const ORIGINS: &str = "/ostree/deploy";
+
 /// Reads the generator's configuration, and the images if needed.
 pub fn collect(host: &dyn Host, needs: Needs, kernel: &Kernel) -> Initramfs {
     let (generator, evidence) = find_generator(host);
@@ -119,7 +122,20 @@ fn config(host: &dyn Host, unread: &mut Vec<(String, Why)>) -> Vec<TextFile> {
     paths.extend(presets);
     unread.extend(missing);
     paths.extend(["/etc/booster.yaml".to_owned(), "/etc/kernel/install.conf".to_owned()]);
+    paths.extend(origins(host));
     dropin::read(host, &paths, unread)
+}
+
+/// What each deployment of ostree was made from and with (rpm-ostree `rpmostree-origin.cxx`): `/ostree/deploy/OS/deploy/COMMIT.N.origin`.
+fn origins(host: &dyn Host) -> Vec<String> {
+    let below = |dir: &str| host.entries(dir).into_known().unwrap_or_default();
+    let mut found = Vec::new();
+    for system in below(ORIGINS) {
+        let dir = format!("{ORIGINS}/{system}/deploy");
+        let origins = below(&dir).into_iter().filter(|name| name.ends_with(".origin"));
+        found.extend(origins.map(|name| format!("{dir}/{name}")));
+    }
+    found
 }
 
 #[cfg(test)]

@@ -4,13 +4,11 @@ use super::{Case, Refusal};
 use crate::adapters::claim;
 use crate::checks::device::list;
 use crate::checks::{intent, words};
+use crate::facts::own;
 use crate::facts::pci::Function;
 use crate::goal::Method;
 use crate::parse::address::Address;
 use crate::plan::claiming;
-
-/// Where vfioneer writes ids.
-const OWN: &str = "/etc/modprobe.d/vfioneer.conf";
 
 /// The shortest form that takes the function and none that is not chosen; else the twin that it would take along, or none
 /// if the function's ids are not known.
@@ -72,8 +70,8 @@ fn mixed(case: &Case<'_>) -> Vec<Refusal> {
         _ if case.chosen.is_empty() => return Vec::new(),
         Method::Ids => claiming::before(case).into_iter().map(|claim| claim.address).filter(|a| !chosen(a)).collect(),
         Method::Identity => {
-            let own = |claim: &intent::Claim| claim.evidence.source == OWN;
-            let claims: Vec<intent::Claim> = intent::claims(case.snap).into_iter().filter(own).collect();
+            let ours = |claim: &intent::Claim| own::FILES.contains(&claim.evidence.source.as_str());
+            let claims: Vec<intent::Claim> = intent::claims(case.snap).into_iter().filter(ours).collect();
             let takes = |f: &&Function| !f.is_bridge() && claims.iter().any(|claim| claim.takes(f) == Some(true));
             case.snap.pci.functions.iter().filter(takes).map(|f| f.address).filter(|a| !chosen(a)).collect()
         }

@@ -4,7 +4,9 @@
 use super::{Case, Word, kernels, releases};
 use crate::checks::words;
 use crate::facts::kernel::InstalledKernel;
+use crate::facts::own;
 use crate::goal::Method;
+use crate::parse::cmdline::Cmdline;
 use crate::plan::guards::exact_ids;
 
 pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
@@ -12,6 +14,9 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
     let builtin: Vec<&InstalledKernel> = kernels(case).iter().filter(builtin).collect();
     // Of several such words the last one counts, so all ids stand in one.
     let present: Vec<words::Word> = case.words.iter().filter(|word| word.name == "vfio_pci.ids").cloned().collect();
+    if case.goal.method == Method::Identity && !case.chosen.is_empty() {
+        return replaced(case);
+    }
     if case.goal.method != Method::Ids || builtin.is_empty() && present.is_empty() {
         return Vec::new();
     }
@@ -30,4 +35,15 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
     let why = if builtin.is_empty() { "ids-typed" } else { "ids-builtin" };
     found.push(Word::add(wanted, why, &[("kernels", &releases(&builtin))]));
     found
+}
+
+/// Ids that an earlier plan by the other method put on the command line, in a file of vfioneer's own: the claim takes over. Those of functions that are
+/// not chosen are behind a guard.
+fn replaced(case: &Case<'_>) -> Vec<Word> {
+    let mut texts: Vec<&str> = Vec::new();
+    for place in case.snap.boot.places.iter().filter(|place| own::FILES.contains(&place.file.path.as_str())) {
+        let is_ids = |word: &&str| Cmdline::parse(word).has("vfio-pci.ids");
+        texts.extend(place.words.iter().map(String::as_str).filter(is_ids));
+    }
+    texts.into_iter().map(|text| Word::remove(text, "ids-replaced", &[("word", text)])).collect()
 }
