@@ -9,7 +9,7 @@
 use super::super::Work;
 use super::edits::{Edits, words_file};
 use super::{Menu, WordChange, escape_typed, grub, has_word, why};
-use crate::facts::boot::{Boot, Chain};
+use crate::facts::boot::{Boot, Chain, normal_entries};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::cmdline::Cmdline;
 use crate::steps::reasons::reason;
@@ -47,6 +47,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         work.notes.push(escape_typed(Menu::SystemdBoot, change.ids));
     }
     if !needed && !change.images {
+        work.notes.extend(unseen(snap, change).filter(|_| !by_grub));
         return work;
     }
     if needed {
@@ -65,6 +66,15 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         work.files.clear();
     }
     work
+}
+
+/// Words that stand in the file, and the running kernel did not get: the partitions are not mounted, so nobody can see whether they have them.
+fn unseen(snap: &Snapshot, change: &WordChange) -> Option<String> {
+    let running = Cmdline::parse(snap.kernel.cmdline.known()?.text.as_str());
+    let entries = normal_entries(&snap.boot);
+    let is_unseen = |word: &&String| !running.has_word(word) && !entries.iter().any(|entry| entry.has(word));
+    let words: Vec<String> = change.add.iter().filter(is_unseen).cloned().collect();
+    (!words.is_empty()).then(|| reason("pve-unseen", &[("words", &words.join(" "))]))
 }
 
 /// Brings the partitions up to date, and again where that is undone: the script's own file is gone by then.
