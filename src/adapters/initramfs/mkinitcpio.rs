@@ -98,6 +98,10 @@ fn build_is_right(snap: &Snapshot, build: &Build, contents: &Contents) -> bool {
     image.is_some_and(|image| is_right(snap, image, contents))
 }
 
+/// Runs mkinitcpio with the files of a pattern: the pattern, then the command.
+const MICROCODE: &str =
+    r#"files=$1; shift; for file in $files; do [ ! -e "$file" ] || set -- "$@" --microcode "$file"; done; exec "$@""#;
+
 /// What the presets build, in order.
 pub fn builds(snap: &Snapshot) -> Vec<Build> {
     let is_preset = |file: &&TextFile| file.path.starts_with("/etc/mkinitcpio.d/") && file.path.ends_with(".preset");
@@ -113,11 +117,18 @@ fn of_preset(snap: &Snapshot, text: &str) -> Vec<Build> {
         let own = |key: &str| value(format!("{name}_{key}")).or_else(|| value(format!("ALL_{key}")));
         let Some(kernel) = own("kver") else { continue };
         let config = own("config");
-        let mut common = vec!["mkinitcpio".to_owned(), "-k".to_owned(), kernel.clone()];
+        let microcode = own("microcode").unwrap_or_default();
+        // The preset is sourced by bash, which makes the names of files of a pattern.
+        let patterns = microcode.contains(['*', '?', '[']);
+        let mut common = Vec::new();
+        if patterns {
+            common.extend(["sh", "-c", MICROCODE, "vfioneer-microcode", &microcode].map(str::to_owned));
+        }
+        common.extend(["mkinitcpio".to_owned(), "-k".to_owned(), kernel.clone()]);
         for (option, key) in [("-c", "config"), ("--cmdline", "cmdline"), ("--osrelease", "osrelease")] {
             common.extend(own(key).map(|value| [option.to_owned(), value]).into_iter().flatten());
         }
-        for file in own("microcode").iter().flat_map(|files| files.split_ascii_whitespace()) {
+        for file in microcode.split_ascii_whitespace().filter(|_| !patterns) {
             common.extend(["--microcode".to_owned(), file.to_owned()]);
         }
         let options = own("options").unwrap_or_default();

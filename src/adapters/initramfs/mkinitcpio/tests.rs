@@ -162,3 +162,29 @@ proptest! {
         prop_assert_eq!(edit(&edited, &["vfioneer"]), Edit::Nothing);
     }
 }
+
+#[test]
+#[allow(clippy::disallowed_methods)] // A shell says what it makes of it.
+fn a_pattern_of_microcode_becomes_files_when_it_is_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    for name in ["amd-ucode.img", "intel-ucode.img"] {
+        std::fs::write(at(name), "").unwrap();
+    }
+    let preset = |pattern: &str| PRESET.replace("PRESETS", &format!("ALL_microcode=({pattern})\nPRESETS"));
+    let of = |pattern: &str| {
+        let snap = collect(&arch(&preset(pattern), CONF).build(), Needs::ALL);
+        builds(&snap).remove(0).argv
+    };
+    assert_eq!(of("/boot/a.img /boot/b.img").iter().filter(|word| *word == "--microcode").count(), 2);
+    let run = |pattern: &str| {
+        let argv: Vec<String> = of(pattern).iter().map(|word| word.replacen("mkinitcpio", "echo", 1)).collect();
+        let output = std::process::Command::new(&argv[0]).args(&argv[1..]).output().unwrap();
+        assert!(output.status.success(), "{argv:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = run(&at("*-ucode.img"));
+    let files = format!("--microcode {} --microcode {}\n", at("amd-ucode.img"), at("intel-ucode.img"));
+    assert!(said.starts_with("-k /boot/vmlinuz-linux -g") && said.ends_with(&files), "{said}");
+    assert!(!run(&at("none-*.img")).contains("--microcode"));
+}
