@@ -5,7 +5,7 @@ use super::execute::words;
 use super::files::parent;
 use super::store::{STATE, Transaction};
 use crate::error::{Error, Result};
-use crate::host::change::FsKind;
+use crate::host::change::{FsKind, kept};
 use crate::host::{Fact, Host, HostMut, Kind};
 use crate::steps::{Action, Product, Step, sha256};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ const GROWTH: u64 = 13;
 const UNKNOWN_IMAGE: u64 = 128 << 20;
 /// Room for journal, copies and output, in bytes.
 const RECORDS: u64 = 4 << 20;
+/// What the directory of an installed kernel's modules holds: one of these.
+const MODULE_LISTS: &[&str] = &["modules.dep", "modules.builtin", "vmlinuz"];
 
 /// Checks all of it, changing nothing.
 pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
@@ -31,6 +33,7 @@ pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
 
 /// Checks what rolling back needs, changing nothing: copies that are whole, programs, room for one new file after the other.
 pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    check_mounted(host, transaction)?;
     let kept =
         transaction.journal.steps.values().filter_map(|step| step.before.as_ref()).flat_map(|before| &before.files);
     for (kept, copy) in kept.filter_map(|kept| Some((kept, kept.copy.as_ref()?))) {
@@ -56,6 +59,39 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
         }
     }
     largest.check(host)
+}
+
+/// Checks that what was generated is there, changing nothing. With `/boot` or the ESP not mounted, undoing would pass by what boots.
+pub(super) fn check_mounted(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    for (number, step) in transaction.plan.steps.iter().enumerate() {
+        let Action::Generate { output, product, .. } = &step.action else { continue };
+        let progress = transaction.journal.steps.get(&number).filter(|progress| progress.undone.is_none());
+        let was_there = progress.and_then(|progress| progress.before.as_ref()).is_some_and(|b| b.output.is_some());
+        if was_there && is_missing(host, output) && is_for_kernel(host, product) {
+            return Err(Error::refused(format!("{output} is not there, and there is still need of it"))
+                .hint("mount /boot and the EFI system partition, then try again")
+                .hint("if it was removed: make it again first, or remove all of its kernel"));
+        }
+    }
+    Ok(())
+}
+
+/// True if neither a file nor the name under which its old version is kept is there.
+fn is_missing(host: &dyn HostMut, output: &str) -> bool {
+    match host.real(output) {
+        Ok(real) => host.stat(&real).is_absent() && host.stat(&kept(&real)).is_absent(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// True if a generated file is for a kernel that is installed, or for all. What a removed kernel leaves behind has no list of modules.
+pub(super) fn is_for_kernel(host: &dyn Host, product: &Product) -> bool {
+    let (Product::Image { release, .. } | Product::Unified { release, .. }) = product else { return true };
+    let here = |name| !host.stat(&format!("/{name}")).is_absent();
+    release.is_empty()
+        || ["lib", "usr/lib"]
+            .iter()
+            .any(|base| MODULE_LISTS.iter().any(|list| here(format!("{base}/modules/{release}/{list}"))))
 }
 
 /// Every file that is written or removed is as the plan saw it.

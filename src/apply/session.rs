@@ -56,6 +56,7 @@ impl<'a> Session<'a> {
             };
             self.cut_tail(&mut transaction)?;
             if transaction.journal.is_open() {
+                checks::check_mounted(self.host, &transaction)?;
                 listen(Event::Recovering(id));
                 self.undo(&transaction, listen)?;
                 recovered.push(id);

@@ -76,12 +76,21 @@ impl Work<'_> {
             }
             Action::Generate { argv, output, product } => generate::put_back(self, argv, output, product, progress),
             Action::Run { undo, touches, fence, .. } => {
+                let undo = if self.is_for_removed(undo) { &[] } else { undo.as_slice() };
                 let undo = command::Undo { argv: undo, touches, fence: fence.as_ref() };
                 command::undo(self, step, &undo, progress)
             }
             Action::Bind { .. } if same_boot => bind::give_back(self, progress),
             Action::Bind { .. } => Ok(Vec::new()),
         }
+    }
+
+    /// True if a command is about an image that is gone, with its kernel.
+    fn is_for_removed(&self, argv: &[String]) -> bool {
+        self.plan.steps.iter().any(|step| {
+            let Action::Generate { output, .. } = &step.action else { return false };
+            argv.contains(output) && self.host.stat(output).is_absent()
+        })
     }
 
     /// A file that only takes room, so that there is some when the disk is full.

@@ -32,7 +32,7 @@ pub struct Tools {
     pub runs: RefCell<Vec<String>>,
 }
 
-const NAMES: &[&str] = &["mkimage", "mkgrub", "refresh", "kargs", "modprobe"];
+const NAMES: &[&str] = &["mkimage", "mkgrub", "refresh", "kargs", "afterwards", "modprobe"];
 
 impl Tools {
     fn at(&self, path: &str) -> PathBuf {
@@ -107,6 +107,8 @@ impl Tools {
                 }
                 Ok(())
             }
+            // What is done with an image that was made.
+            ["afterwards", _, image] => std::fs::read(self.at(image)).map(drop),
             ["modprobe", "--", driver] => {
                 let dir = self.at(&format!("/sys/bus/pci/drivers/{driver}"));
                 self.pass(&Op::Run(&[]))?;

@@ -44,6 +44,7 @@ impl World {
         world.write("/etc/kernel/cmdline", "root=/dev/sda1 quiet\n", 0o644);
         world.write("/boot/grub/grub.cfg", &grub_cfg("quiet"), 0o444);
         for release in KERNELS {
+            world.write(&format!("/lib/modules/{release}/modules.dep"), "", 0o644);
             world.put(&format!("/boot/vmlinuz-{release}"), &kernel(release), 0o600);
             world.put(&format!("/boot/initrd.img-{release}"), &image(release, None), 0o644);
             world.put(&format!("/efi/EFI/x/{release}/vmlinuz"), &kernel(release), 0o755);

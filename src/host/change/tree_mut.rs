@@ -109,11 +109,16 @@ impl TreeMut {
     ///
     /// FAT has no journal: the name's entry points to the new content only once the file itself is synced, and the clusters of the
     /// old content are free as soon as nobody has it open. Seen with Linux 6.12: power lost between the directory's sync and the
-    /// file's leaves a name that points to free clusters, unless the old file is still open; then it leaves the old content.
+    /// file's leaves a name that points to free clusters, unless the old file is still open; then it leaves the old content. A name
+    /// that is new would be there and empty: so the file comes first where nothing is replaced.
     fn settle(&self, place: &Place, file: &File, replaced: Option<File>) -> io::Result<()> {
         let disk = self.disk();
+        let fat = self.kind_of(place)? == FsKind::Fat;
+        if fat && replaced.is_none() {
+            disk.sync(place, file)?;
+        }
         disk.sync_dir(place)?;
-        if self.kind_of(place)? == FsKind::Fat {
+        if fat && replaced.is_some() {
             disk.sync(place, file)?;
         }
         drop(replaced);
