@@ -2,7 +2,7 @@
 //! made from it. Only a function that was handed over goes back before.
 
 use super::execute::{Did, Failure, Work};
-use super::journal::{Journal, Left, Progress, Record};
+use super::journal::{Journal, Left, Record};
 use super::store::Stored;
 use super::{Event, bind, command, files, generate};
 use crate::facts::{Needs, initramfs, kernel};
@@ -48,8 +48,7 @@ impl Work<'_> {
             }
             // Best effort: undoing again what is undone changes nothing.
             let _ = self.note(&Record::UndoIntent { step: number });
-            let here =
-                self.back(number, &step.action, progress, journal.applied, same_boot).map_err(|f| (number, f))?;
+            let here = self.back(number, &step.action, journal, same_boot, &left).map_err(|f| (number, f))?;
             let _ = self.note(&Record::Undone { step: number, left: here.clone() });
             regenerated |= phase(&step.action) == 2;
             left.extend(here);
@@ -64,20 +63,27 @@ impl Work<'_> {
         &mut self,
         step: usize,
         action: &Action,
-        progress: &Progress,
-        later: bool,
+        journal: &Journal,
         same_boot: bool,
+        left: &[Left],
     ) -> Did<Vec<Left>> {
+        let Some(progress) = journal.steps.get(&step) else { return Ok(Vec::new()) };
         match action {
-            Action::WriteFile { path, after, .. } => files::restore(self, path, Some(after.as_bytes()), progress),
-            Action::RemoveFile { path, .. } => files::restore(self, path, None, progress),
-            Action::Generate { argv, output, product } if later => {
+            Action::WriteFile { path, after, .. } => {
+                let later = command::later(self.plan, journal, step, path);
+                files::restore(self, path, Some(after.as_bytes()), progress, &later)
+            }
+            Action::RemoveFile { path, .. } => {
+                let later = command::later(self.plan, journal, step, path);
+                files::restore(self, path, None, progress, &later)
+            }
+            Action::Generate { argv, output, product } if journal.applied => {
                 generate::back_again(self, argv, output, product, progress)
             }
             Action::Generate { argv, output, product } => generate::put_back(self, argv, output, product, progress),
             Action::Run { undo, touches, fence, .. } => {
                 let undo = if self.is_for_removed(undo) { &[] } else { undo.as_slice() };
-                let undo = command::Undo { argv: undo, touches, fence: fence.as_ref() };
+                let undo = command::Undo { argv: undo, touches, fence: fence.as_ref(), left };
                 command::undo(self, step, &undo, progress)
             }
             Action::Bind { .. } if same_boot => bind::give_back(self, progress),

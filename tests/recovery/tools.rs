@@ -78,13 +78,20 @@ impl Tools {
                 std::fs::remove_file(self.at(&format!("{out}.new")))
             }
             ["refresh"] => {
-                let words = self.text("/etc/kernel/cmdline");
+                // Like kernelstub, it writes its own configuration again, which must be whole.
+                let config = self.text("/etc/kernel/cmdline");
+                let Some(words) =
+                    config.lines().next().filter(|words| words.starts_with("root=") && config.ends_with('\n'))
+                else {
+                    return Err(io::Error::other("configuration cannot be read"));
+                };
+                self.fill("/etc/kernel/cmdline", format!("{words}\n# written by refresh\n").as_bytes())?;
                 for release in KERNELS {
                     for (from, name) in [("/boot/vmlinuz-", "vmlinuz"), ("/boot/initrd.img-", "initrd")] {
                         let bytes = std::fs::read(self.at(&format!("{from}{release}")))?;
                         self.fill(&format!("/efi/EFI/x/{release}/{name}"), &bytes)?;
                     }
-                    let text = entry("x", release, words.trim());
+                    let text = entry("x", release, words);
                     self.fill(&format!("/efi/loader/entries/x-{release}.conf"), text.as_bytes())?;
                 }
                 Ok(())

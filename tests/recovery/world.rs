@@ -161,7 +161,7 @@ impl World {
         steps.push(step(Action::Run {
             argv: words(&["refresh"]),
             undo: words(&["refresh"]),
-            touches: vec!["/efi/loader/entries".to_owned()],
+            touches: vec!["/etc/kernel/cmdline".to_owned(), "/efi/loader/entries".to_owned()],
             fence: Some(Fence {
                 copies: vec![
                     (format!("/efi/EFI/x/{newest}/vmlinuz"), format!("/efi/EFI/fence/{newest}/vmlinuz")),
