@@ -3,7 +3,7 @@
 use super::command::Later;
 use super::execute::{Did, Failure, Work, bytes};
 use super::journal::{Before, Kept, Left, Progress, Record};
-use super::store::missing_dirs;
+use super::store::{make_dirs, missing_dirs};
 use crate::host::change::temporary;
 use crate::steps::sha256;
 
@@ -81,8 +81,10 @@ pub(super) fn put_back(work: &Work<'_>, kept: &Kept, there: bool, old: Option<&[
     let done = match (&kept.copy, old) {
         (None, _) | (_, None) => work.host.remove(path),
         (Some(_), Some(old)) if there => work.host.write(path, old, 0o644),
-        // With owner and mode.
-        (Some(copy), Some(_)) => work.host.copy(&work.copy(copy), path),
+        // With owner and mode. Its directory may be gone, with a package.
+        (Some(copy), Some(_)) => {
+            make_dirs(work.host, parent(path)).and_then(|()| work.host.copy(&work.copy(copy), path))
+        }
     };
     done.map_err(|error| Failure::io(&format!("cannot bring back {path}"), &error))
 }

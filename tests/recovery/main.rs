@@ -6,12 +6,12 @@ mod gates;
 mod tools;
 mod world;
 
-use gates::{Full, Kill, ReadOnly, Synced};
+use gates::{Full, Kill, Meddle, ReadOnly, Synced};
 use std::cell::Cell;
 use std::rc::Rc;
 use tools::Fault;
 use vfioneer::apply::rollback;
-use world::{KERNELS, World, apply, differences, recover, session};
+use world::{CLAIMS, KERNELS, World, apply, differences, recover, session};
 
 #[track_caller]
 fn same(case: &str, now: &world::State, wanted: &world::State) {
@@ -538,4 +538,49 @@ fn a_second_name_that_a_power_cut_left_empty() {
         }
     }
     assert!(seen[0] > 5 && seen[1] > 1, "{seen:?}");
+}
+
+#[test]
+fn a_kernel_that_was_installed_since() {
+    const LATER: &str = "6.1.0-3-amd64";
+    let world = World::new();
+    let word = "intel_iommu=on".to_owned();
+    let mut plan = world.plan();
+    plan.expect = vec![vfioneer::steps::Expectation::Entries { word, present: true }];
+    apply(&world.open(), &plan).unwrap();
+    let entry = format!("/boot/loader/entries/{LATER}.conf");
+    world.write(&format!("/lib/modules/{LATER}/modules.dep"), "", 0o644);
+    world.put(&format!("/boot/vmlinuz-{LATER}"), &world::kernel(LATER), 0o600);
+    world.put(&format!("/boot/initrd.img-{LATER}"), &world::image(LATER, Some(CLAIMS)), 0o644);
+    let text = world.read(&format!("/boot/loader/entries/{}.conf", KERNELS[1]));
+    world.write(&entry, &text.replace(KERNELS[1], LATER), 0o644);
+    let done = roll_back(&world.open()).unwrap();
+    // The command copied the image that was made again, not the one before.
+    let claims = |path: &str| world.read(path).contains("vfioneer");
+    assert!(!claims(&format!("/boot/initrd.img-{LATER}")) && !claims(&format!("/efi/EFI/x/{LATER}/initrd")));
+    // Its entry is not vfioneer's, and says what it was made with.
+    assert_eq!(done.left.len(), 1, "{done:?}");
+    assert!(done.left[0].path == entry && done.left[0].matters, "{done:?}");
+    assert!(done.left[0].reason.contains("intel_iommu=on"), "{done:?}");
+}
+
+#[test]
+fn a_file_that_somebody_writes_while_it_is_kept() {
+    let world = World::new();
+    let path = world.at("/etc/default/grub");
+    let deed = Box::new(move || std::fs::write(&path, "WORDS=\"mine\"\n").unwrap());
+    let gate = Rc::new(Meddle { at: "/before/.2.vfioneer-new", deed, done: Cell::new(false) });
+    let error = apply(&world.host(gate), &world.plan()).unwrap_err();
+    assert!(error.exit_code() == 4 && error.message.contains("changed meanwhile"), "{error}");
+    assert_eq!(world.read("/etc/default/grub"), "WORDS=\"mine\"\n");
+}
+
+#[test]
+fn a_directory_that_went_with_its_package() {
+    let (first, _) = both();
+    let world = applied_world();
+    std::fs::remove_dir(world.at("/etc/modprobe.d")).unwrap();
+    let done = roll_back(&world.open()).unwrap();
+    assert!(done.left.is_empty(), "{done:?}");
+    same("rolled back", &world.state(), &first);
 }

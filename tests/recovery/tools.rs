@@ -86,7 +86,11 @@ impl Tools {
                     return Err(io::Error::other("configuration cannot be read"));
                 };
                 self.fill("/etc/kernel/cmdline", format!("{words}\n# written by refresh\n").as_bytes())?;
-                for release in KERNELS {
+                let mut releases: Vec<String> = std::fs::read_dir(self.at("/boot"))?
+                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+                    .collect();
+                releases.sort();
+                for release in &releases {
                     for (from, name) in [("/boot/vmlinuz-", "vmlinuz"), ("/boot/initrd.img-", "initrd")] {
                         let bytes = std::fs::read(self.at(&format!("{from}{release}")))?;
                         self.fill(&format!("/efi/EFI/x/{release}/{name}"), &bytes)?;

@@ -75,7 +75,7 @@ impl World {
         self.put(path, text.as_bytes(), mode);
     }
 
-    fn put(&self, path: &str, bytes: &[u8], mode: u32) {
+    pub fn put(&self, path: &str, bytes: &[u8], mode: u32) {
         let path = self.at(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
@@ -250,7 +250,7 @@ fn empty() -> Plan {
     plan::make(&snap, &Goal::default())
 }
 
-fn kernel(release: &str) -> Vec<u8> {
+pub fn kernel(release: &str) -> Vec<u8> {
     format!("kernel {release} ").repeat(20).into_bytes()
 }
 
