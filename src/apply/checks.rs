@@ -5,8 +5,11 @@ use super::execute::words;
 use super::files::parent;
 use super::store::{STATE, Transaction};
 use crate::error::{Error, Result};
+use crate::facts::usage::{Use, UseKind};
+use crate::facts::{self, Needs};
 use crate::host::change::{FsKind, kept};
 use crate::host::{Fact, Host, HostMut, Kind};
+use crate::parse::address::Address;
 use crate::steps::{Action, Product, Step, sha256};
 use std::collections::BTreeMap;
 
@@ -31,7 +34,8 @@ pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
     room.check(host)
 }
 
-/// Checks what rolling back needs, changing nothing: copies that are whole, programs, room for one new file after the other.
+/// Checks what rolling back needs, changing nothing: copies that are whole, programs, directories that can be written to, room for what
+/// comes back and for one new file after the other.
 pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
     check_mounted(host, transaction)?;
     let kept =
@@ -43,7 +47,7 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
                 .hint("bring it back from a backup, then try again"));
         }
     }
-    let mut largest = Room::default();
+    let mut room = Room::default();
     for step in &transaction.plan.steps {
         let program = match &step.action {
             Action::Generate { argv, .. } => argv.first(),
@@ -55,10 +59,40 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
             && let (Ok(real), Fact::Known(stat)) = (host.real(output), host.stat(output))
         {
             writable(host, parent(&real))?;
-            largest.need_at_least(host, parent(&real), stat.size * GROWTH / 10);
+            room.need_at_least(host, parent(&real), stat.size * GROWTH / 10);
         }
     }
-    largest.check(host)
+    writable(host, STATE)?;
+    room.need(host, STATE, RECORDS);
+    for (number, progress) in &transaction.journal.steps {
+        let Some(path) = transaction.plan.steps.get(*number).and_then(Step::path) else { continue };
+        if let (Some(before), None) = (&progress.before, &progress.undone) {
+            writable(host, parent(path))?;
+            let copies = before.files.iter().filter_map(|kept| kept.copy.as_ref());
+            let sizes = copies.filter_map(|copy| host.stat(&format!("{}/before/{copy}", transaction.dir)).into_known());
+            room.need(host, parent(path), sizes.map(|stat| stat.size).sum());
+        }
+    }
+    room.check(host)
+}
+
+/// Checks that nobody uses what was handed over in this boot and would be handed back.
+pub(super) fn check_unused(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    let steps = transaction.journal.steps.values().filter(|progress| progress.undone.is_none());
+    let bound = steps.filter_map(|progress| progress.before.as_ref()?.bound.as_ref());
+    let addresses: Vec<Address> = bound.map(|bound| bound.address).collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let snap = facts::collect(host, Needs { usage: true, vms: true, ..Needs::LIST });
+    let held = |one: &&Use| matches!(one.kind, UseKind::RunningVm | UseKind::Process);
+    match addresses.iter().find_map(|address| snap.usage.of(address).find(held)) {
+        None => Ok(()),
+        Some(used) => {
+            Err(Error::refused(format!("{} is in use by {}, and would be taken from it", used.address, used.by))
+                .hint("shut the VM down or end the process, then try again"))
+        }
+    }
 }
 
 /// Checks that what was generated is there, changing nothing. With `/boot` or the ESP not mounted, undoing would pass by what boots.

@@ -584,3 +584,39 @@ fn a_directory_that_went_with_its_package() {
     assert!(done.left.is_empty(), "{done:?}");
     same("rolled back", &world.state(), &first);
 }
+
+#[test]
+fn a_device_that_is_in_use_is_not_taken_from_it() {
+    let world = applied_world();
+    let gpu = "/sys/bus/pci/devices/0000:01:00.0";
+    for (name, text) in [("vendor", "0x10de"), ("device", "0x2684"), ("class", "0x030000")] {
+        world.write(&format!("{gpu}/{name}"), &format!("{text}\n"), 0o444);
+    }
+    std::os::unix::fs::symlink("../../../../kernel/iommu_groups/14", world.at(&format!("{gpu}/iommu_group"))).unwrap();
+    world.write("/proc/900/comm", "qemu-system-x86\n", 0o444);
+    std::fs::create_dir_all(world.at("/proc/900/fd")).unwrap();
+    std::os::unix::fs::symlink("/dev/vfio/14", world.at("/proc/900/fd/3")).unwrap();
+    let before = world.state();
+    let error = roll_back(&world.open()).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert!(error.message.contains("0000:01:00.0") && error.message.contains("qemu-system-x86 (pid 900)"), "{error}");
+    same("refused", &world.state(), &before);
+    // In another boot nothing is handed back.
+    world.reboot();
+    assert!(roll_back(&world.open()).unwrap().reboot);
+}
+
+#[test]
+fn finishing_what_was_being_rolled_back_says_what_was_left() {
+    for most in (20..200).step_by(20) {
+        let world = applied_world();
+        world.write("/etc/default/grub", "WORDS=\"mine\"\n", 0o644);
+        drop(roll_back(&world.host(Kill::after(most))));
+        world.reboot();
+        let host = world.open();
+        let recovered = session(&host).unwrap().recover(&mut |_| ()).unwrap();
+        let Some(one) = recovered.first() else { continue };
+        assert!(one.rollback && one.is_incomplete() && one.done.reboot, "{most}: {recovered:?}");
+        assert_eq!(one.done.left[0].path, "/etc/default/grub", "{most}");
+    }
+}

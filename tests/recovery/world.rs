@@ -231,7 +231,7 @@ pub fn apply(host: &TreeMut, plan: &Plan) -> Result<u32> {
 
 /// What every verb that changes the host does first.
 pub fn recover(host: &TreeMut) -> Result<Vec<u32>> {
-    session(host)?.recover(&mut |_| ())
+    Ok(session(host)?.recover(&mut |_| ())?.iter().map(|one| one.done.id).collect())
 }
 
 pub fn session(host: &TreeMut) -> Result<Session<'_>> {
