@@ -72,7 +72,8 @@ pub(super) fn put_back(
     let (now, old) = (stamp(work.host, &real)?, kept(&real));
     let second = stamp(work.host, &old)?;
     let new = now.is_some() && now == progress.product;
-    let untouched = now == before.output && !new;
+    // The old file is kept before the new one takes its place.
+    let untouched = now == before.output && (!new || second.is_none());
     // Where there are no links the second name is a copy, which a power cut may have left empty.
     let whole = second.is_some() && second.map(|second| second.size) == before.output.map(|before| before.size);
     if whole && !untouched && (new || now.is_none() && is_for_kernel(work.host, product)) {
