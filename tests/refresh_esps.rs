@@ -81,8 +81,14 @@ impl Pve {
         let argv = words(&["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "x", WORD]);
         let more: Vec<_> = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let done = scripted::run(self.dir.path(), &argv, &more).unwrap();
-        // What was mounted went with the power.
-        let _ = std::fs::remove_dir_all(self.at("var/tmp/vfioneer-esps"));
+        // What was mounted went with the power; the directories and copies are still there.
+        for uuid in &self.uuids {
+            let mounted = self.at("var/tmp/vfioneer-esps").join(uuid);
+            if mounted.is_symlink() {
+                std::fs::remove_file(&mounted).unwrap();
+                std::fs::create_dir(&mounted).unwrap();
+            }
+        }
         if self.at("etc/kernel.covered").exists() {
             std::fs::remove_file(self.at("etc/kernel")).unwrap();
             std::fs::rename(self.at("etc/kernel.covered"), self.at("etc/kernel")).unwrap();
@@ -222,6 +228,25 @@ fn the_power_may_go_at_every_call() {
         };
         assert!(calls > 15, "{name}: only {calls} calls");
     }
+}
+
+/// A run that was killed left its copy of `/etc/kernel`, as that was then.
+#[test]
+fn an_old_copy_of_the_configuration_is_not_used() {
+    let pve = Pve::new("pve7-intel-sdboot-zfs-mirror");
+    let old = pve.at("var/tmp/vfioneer-esps/kernel");
+    std::fs::create_dir_all(&old).unwrap();
+    for entry in std::fs::read_dir(pve.at("etc/kernel")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
+        }
+    }
+    std::fs::write(old.join("cmdline"), "root=ZFS=rpool/ROOT/pve-1 boot=zfs\n").unwrap();
+    let done = pve.refresh(&[]);
+    assert!(done.success(), "{}", done.text());
+    assert!(pve.booted("with an old copy").iter().all(|words| words.contains(WORD)));
+    assert!(!old.exists());
 }
 
 #[test]

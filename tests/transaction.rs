@@ -9,9 +9,10 @@ mod program;
 
 use program::{Said, vfioneer};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const HOST: &str = "ubuntu24.04-intel-grub-gpu-and-igpu";
 const BUSYBOX: &str = "/usr/bin/busybox";
@@ -200,4 +201,83 @@ fn plans_that_are_not_this_host_s() {
     let said = vfioneer(&["--from", capture, "apply", "--iommu-pt", "--yes"]);
     assert!(said.code == 3 && said.err.contains("cannot be changed"), "{}", said.err);
     assert_eq!(vfioneer(&["--from", capture, "rollback"]).code, 3);
+}
+
+/// Asks at a terminal, has something else happen, and answers yes. Gives the exit code and all that was said; none without script(1).
+fn asked(host: &Mounted, args: &str, meanwhile: impl Fn()) -> Option<(Option<i32>, String)> {
+    let command = format!("{} --root {} {args}", env!("CARGO_BIN_EXE_vfioneer"), host.dir.path().display());
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().ok()?;
+    let mut said = Vec::new();
+    let mut out = child.stdout.take().unwrap();
+    let mut bytes = [0; 4096];
+    let mut answered = false;
+    while let Ok(count) = out.read(&mut bytes) {
+        if count == 0 {
+            break;
+        }
+        said.extend_from_slice(&bytes[..count]);
+        if !answered && String::from_utf8_lossy(&said).contains("[y/N]") {
+            meanwhile();
+            child.stdin.as_mut().unwrap().write_all(b"y\n").unwrap();
+            answered = true;
+        }
+    }
+    Some((child.wait().unwrap().code(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+#[test]
+fn what_changed_while_somebody_was_asked() {
+    let Some(host) = Mounted::new() else { return };
+    let other = || host.write("etc/machine-id", "ffeeddccbbaa99887766554433221100\n");
+    let Some((code, said)) = asked(&host, "apply --iommu-pt", other) else { return };
+    assert!(code == Some(3) && said.contains("not what was shown"), "{code:?}: {said}");
+    let (code, said) = asked(&host, "apply --iommu-pt", || ()).unwrap();
+    assert_eq!(code, Some(10), "{said}");
+    let (code, said) = asked(&host, "rollback", || drop(host.run(&["rollback", "--yes"], 0))).unwrap();
+    assert!(code == Some(3) && said.contains("another transaction"), "{code:?}: {said}");
+    let history = host.run(&["history", "--json"], 0).json();
+    assert_eq!(history["transactions"][0]["outcome"], "rolled-back");
+}
+
+/// An interrupted rollback that is finished by the next command says what the first would have said.
+#[test]
+fn a_rollback_that_was_interrupted_is_finished_in_full() {
+    let Some(host) = Mounted::new() else { return };
+    host.run(APPLY, 10);
+    let text = std::fs::read_to_string(host.at("etc/default/grub")).unwrap() + "# mine\n";
+    host.write("etc/default/grub", &text);
+    let journal = "var/lib/vfioneer/transactions/1/journal";
+    let begun = std::fs::read_to_string(host.at(journal)).unwrap()
+        + "{\"record\":\"rollback\",\"by\":{\"uid\":0,\"when\":\"x\",\"argv\":[]},\"boot_id\":null}\n";
+    host.write(journal, &begun);
+    let said = host.run(&["rollback", "--json"], 5).json();
+    assert_eq!((&said["outcome"], &said["left"][0]["path"]), (&"incomplete".into(), &"/etc/default/grub".into()));
+    host.write(journal, &begun);
+    let said = host.run(&["rollback"], 5);
+    assert!(said.out.contains("Rolled back transaction 1") && said.out.contains("/etc/default/grub"), "{}", said.out);
+    host.write(journal, &begun);
+    assert!(host.run(APPLY, 5).err.contains("/etc/default/grub was left as it is"));
+}
+
+#[test]
+fn a_read_only_file_system_is_seen_before_anything_is_undone() {
+    let Some(host) = Mounted::new() else { return };
+    host.run(APPLY, 10);
+    let first = host.state();
+    let root = host.dir.path().display();
+    let program = env!("CARGO_BIN_EXE_vfioneer");
+    let script = format!(
+        "mount --bind {root}/etc {root}/etc && mount -o remount,bind,ro {root}/etc && exec {program} --root {root} rollback --yes"
+    );
+    let said = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let err = String::from_utf8_lossy(&said.stderr);
+    if err.contains("mount:") {
+        return;
+    }
+    assert_eq!(said.status.code(), Some(3), "{err}");
+    assert!(err.contains("mount it writable"), "{err}");
+    assert!(host.state() == first, "refused, it had changed something");
+    host.run(&["rollback", "--yes"], 0);
 }

@@ -5,8 +5,11 @@ use super::execute::words;
 use super::files::parent;
 use super::store::{STATE, Transaction};
 use crate::error::{Error, Result};
-use crate::host::change::FsKind;
+use crate::facts::usage::{Use, UseKind};
+use crate::facts::{self, Needs};
+use crate::host::change::{FsKind, kept};
 use crate::host::{Fact, Host, HostMut, Kind};
+use crate::parse::address::Address;
 use crate::steps::{Action, Product, Step, sha256};
 use std::collections::BTreeMap;
 
@@ -16,6 +19,8 @@ const GROWTH: u64 = 13;
 const UNKNOWN_IMAGE: u64 = 128 << 20;
 /// Room for journal, copies and output, in bytes.
 const RECORDS: u64 = 4 << 20;
+/// What the directory of an installed kernel's modules holds: one of these.
+const MODULE_LISTS: &[&str] = &["modules.dep", "modules.builtin", "vmlinuz"];
 
 /// Checks all of it, changing nothing.
 pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
@@ -29,8 +34,10 @@ pub(super) fn check(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
     room.check(host)
 }
 
-/// Checks what rolling back needs, changing nothing: copies that are whole, programs, room for one new file after the other.
+/// Checks what rolling back needs, changing nothing: copies that are whole, programs, directories that can be written to, room for what
+/// comes back and for one new file after the other.
 pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    check_mounted(host, transaction)?;
     let kept =
         transaction.journal.steps.values().filter_map(|step| step.before.as_ref()).flat_map(|before| &before.files);
     for (kept, copy) in kept.filter_map(|kept| Some((kept, kept.copy.as_ref()?))) {
@@ -40,7 +47,7 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
                 .hint("bring it back from a backup, then try again"));
         }
     }
-    let mut largest = Room::default();
+    let mut room = Room::default();
     for step in &transaction.plan.steps {
         let program = match &step.action {
             Action::Generate { argv, .. } => argv.first(),
@@ -52,10 +59,73 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
             && let (Ok(real), Fact::Known(stat)) = (host.real(output), host.stat(output))
         {
             writable(host, parent(&real))?;
-            largest.need_at_least(host, parent(&real), stat.size * GROWTH / 10);
+            room.need_at_least(host, parent(&real), stat.size * GROWTH / 10);
         }
     }
-    largest.check(host)
+    writable(host, STATE)?;
+    room.need(host, STATE, RECORDS);
+    for (number, progress) in &transaction.journal.steps {
+        let Some(path) = transaction.plan.steps.get(*number).and_then(Step::path) else { continue };
+        if let (Some(before), None) = (&progress.before, &progress.undone) {
+            writable(host, parent(path))?;
+            let copies = before.files.iter().filter_map(|kept| kept.copy.as_ref());
+            let sizes = copies.filter_map(|copy| host.stat(&format!("{}/before/{copy}", transaction.dir)).into_known());
+            room.need(host, parent(path), sizes.map(|stat| stat.size).sum());
+        }
+    }
+    room.check(host)
+}
+
+/// Checks that nobody uses what was handed over in this boot and would be handed back.
+pub(super) fn check_unused(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    let steps = transaction.journal.steps.values().filter(|progress| progress.undone.is_none());
+    let bound = steps.filter_map(|progress| progress.before.as_ref()?.bound.as_ref());
+    let addresses: Vec<Address> = bound.map(|bound| bound.address).collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let snap = facts::collect(host, Needs { usage: true, vms: true, ..Needs::LIST });
+    let held = |one: &&Use| matches!(one.kind, UseKind::RunningVm | UseKind::Process);
+    match addresses.iter().find_map(|address| snap.usage.of(address).find(held)) {
+        None => Ok(()),
+        Some(used) => {
+            Err(Error::refused(format!("{} is in use by {}, and would be taken from it", used.address, used.by))
+                .hint("shut the VM down or end the process, then try again"))
+        }
+    }
+}
+
+/// Checks that what was generated is there, changing nothing. With `/boot` or the ESP not mounted, undoing would pass by what boots.
+pub(super) fn check_mounted(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
+    for (number, step) in transaction.plan.steps.iter().enumerate() {
+        let Action::Generate { output, product, .. } = &step.action else { continue };
+        let progress = transaction.journal.steps.get(&number).filter(|progress| progress.undone.is_none());
+        let was_there = progress.and_then(|progress| progress.before.as_ref()).is_some_and(|b| b.output.is_some());
+        if was_there && is_missing(host, output) && is_for_kernel(host, product) {
+            return Err(Error::refused(format!("{output} is not there, and there is still need of it"))
+                .hint("mount /boot and the EFI system partition, then try again")
+                .hint("if it was removed: make it again first, or remove all of its kernel"));
+        }
+    }
+    Ok(())
+}
+
+/// True if neither a file nor the name under which its old version is kept is there.
+fn is_missing(host: &dyn HostMut, output: &str) -> bool {
+    match host.real(output) {
+        Ok(real) => host.stat(&real).is_absent() && host.stat(&kept(&real)).is_absent(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// True if a generated file is for a kernel that is installed, or for all. What a removed kernel leaves behind has no list of modules.
+pub(super) fn is_for_kernel(host: &dyn Host, product: &Product) -> bool {
+    let (Product::Image { release, .. } | Product::Unified { release, .. }) = product else { return true };
+    let here = |name| !host.stat(&format!("/{name}")).is_absent();
+    release.is_empty()
+        || ["lib", "usr/lib"]
+            .iter()
+            .any(|base| MODULE_LISTS.iter().any(|list| here(format!("{base}/modules/{release}/{list}"))))
 }
 
 /// Every file that is written or removed is as the plan saw it.

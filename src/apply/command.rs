@@ -3,7 +3,8 @@
 
 use super::execute::{Did, Failure, Work};
 use super::files::{kept_bytes, put_back};
-use super::journal::{Before, Kept, Left, Progress, Record, Trace};
+use super::journal::{Before, Journal, Kept, Left, Progress, Record, Trace};
+use super::store::Stored;
 use super::{fence, readback};
 use crate::host::{Fact, FileType, Host};
 use crate::steps::{Action, Fence};
@@ -18,16 +19,7 @@ const DEPTH: usize = 6;
 
 /// Runs a command.
 pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[String], fence: Option<&Fence>) -> Did {
-    let mut files = Vec::new();
-    for (number, path) in touched(work.host, touches).iter().enumerate() {
-        files.push(work.keep(path, &format!("{step}-{number}"))?);
-    }
-    // A file that is not there yet is remembered as such.
-    files.extend(touches.iter().filter(|path| work.host.stat(path).is_absent()).map(|path| Kept {
-        path: path.clone(),
-        sha256: None,
-        copy: None,
-    }));
+    let files = originals(work, step, touches)?;
     work.intent(step, Before { files, ..Before::default() })?;
     let stands = fence.map(|fence| fence::up(work, step, fence, &step.to_string())).transpose()?;
     work.run(argv, &step.to_string())?;
@@ -43,6 +35,73 @@ pub(super) fn run(work: &mut Work<'_>, step: usize, argv: &[String], touches: &[
     }
     let after = traces(work.host, touches)?;
     work.note(&Record::Done { step, after })
+}
+
+/// What a command may change, as it was before the transaction. What an earlier step wrote or removed is as that step kept it; a file
+/// that is not there yet is remembered as such.
+fn originals(work: &Work<'_>, step: usize, touches: &[String]) -> Did<Vec<Kept>> {
+    let earlier = earlier(work.plan, step, touches);
+    let mut paths = touched(work.host, touches);
+    paths.extend(touches.iter().filter(|path| work.host.stat(path).is_absent()).cloned());
+    paths.retain(|path| !earlier.iter().any(|kept| kept.path == *path));
+    let numbered = paths.iter().enumerate();
+    let mut files: Vec<Kept> =
+        numbered.map(|(number, path)| work.keep(path, &format!("{step}-{number}"))).collect::<Did<_>>()?;
+    files.extend(earlier);
+    Ok(files)
+}
+
+/// The files of a command that earlier steps wrote or removed, as the first of these kept each.
+fn earlier(plan: &Stored, step: usize, touches: &[String]) -> Vec<Kept> {
+    let mut files: Vec<Kept> = Vec::new();
+    for (number, step) in plan.steps.iter().enumerate().take(step) {
+        let (path, sha256) = match &step.action {
+            Action::WriteFile { path, before_sha256, .. } => (path, before_sha256.clone()),
+            Action::RemoveFile { path, before_sha256, .. } => (path, Some(before_sha256.clone())),
+            _ => continue,
+        };
+        if covers(touches, path) && !files.iter().any(|kept| kept.path == *path) {
+            let copy = sha256.as_ref().map(|_| number.to_string());
+            files.push(Kept { path: path.clone(), sha256, copy });
+        }
+    }
+    files
+}
+
+/// True if a list of files and directories names a file, or a directory above it.
+fn covers(touches: &[String], path: &str) -> bool {
+    touches
+        .iter()
+        .any(|touched| path.strip_prefix(touched.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+}
+
+/// What later commands made of a file that a step wrote or removed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Later {
+    /// A command began that may change it, and did not come to its end: it may be anything.
+    pub(super) open: bool,
+    /// What it was after each: SHA-256, or null where it was gone.
+    pub(super) after: Vec<Option<String>>,
+}
+
+/// What the commands after a step made of its file.
+pub(super) fn later(plan: &Stored, journal: &Journal, step: usize, path: &str) -> Later {
+    let mut later = Later::default();
+    for (number, step) in plan.steps.iter().enumerate().skip(step + 1) {
+        let Action::Run { touches, .. } = &step.action else { continue };
+        let Some(progress) = journal.steps.get(&number).filter(|one| one.before.is_some()) else { continue };
+        if !covers(touches, path) {
+            continue;
+        }
+        match &progress.done {
+            None => later.open = true,
+            Some(traces) => {
+                let trace = traces.iter().find(|trace| trace.path == path);
+                later.after.push(trace.and_then(|trace| trace.sha256.clone()));
+            }
+        }
+    }
+    later
 }
 
 /// Commands seldom sync what they write; before anything builds on it, it is on the disk.
@@ -61,6 +120,8 @@ pub(super) struct Undo<'a> {
     pub(super) touches: &'a [String],
     /// What boots meanwhile.
     pub(super) fence: Option<&'a Fence>,
+    /// What earlier steps left as it is.
+    pub(super) left: &'a [Left],
 }
 
 /// Undoes a command.
@@ -72,11 +133,13 @@ pub(super) fn undo(work: &mut Work<'_>, step: usize, undo: &Undo<'_>, progress: 
         left.extend(fence::down(work, step, fence, files, dirs)?);
         stands = None;
     }
-    // What was touched by others since the step was done is theirs.
-    let mut theirs = Vec::new();
-    for trace in progress.done.iter().flatten() {
-        if !progress.undo_began && sha256(work.host, &trace.path)? != trace.sha256 {
-            theirs.push(trace.path.clone());
+    let theirs = theirs(work, before, progress)?;
+    let earlier = earlier(work.plan, step, undo.touches);
+    let is_left = |path: &String| undo.left.iter().any(|left| left.path == *path);
+    if progress.undo_began {
+        // The command reads what an earlier step wrote, and when it was interrupted this may have been torn.
+        for kept in earlier.iter().filter(|kept| !is_left(&kept.path)) {
+            bring_back(work, kept)?;
         }
     }
     let ran = undo.fence.is_none() || progress.was_fenced || progress.done.is_some();
@@ -88,22 +151,12 @@ pub(super) fn undo(work: &mut Work<'_>, step: usize, undo: &Undo<'_>, progress: 
         settle(work, undo.touches)?;
     }
     let is_theirs = |path: &String| theirs.contains(path);
-    for kept in &before.files {
-        let now = sha256(work.host, &kept.path)?;
-        if now == kept.sha256 {
-            continue;
-        }
-        if is_theirs(&kept.path) {
+    for kept in before.files.iter().filter(|kept| !is_left(&kept.path)) {
+        if is_theirs(&kept.path) && sha256(work.host, &kept.path)? != kept.sha256 {
             left.push(Left { path: kept.path.clone(), reason: "was changed since".to_owned(), matters: false });
-            continue;
+        } else {
+            bring_back(work, kept)?;
         }
-        if let (Some(_), Some(copy)) = (&now, &kept.copy) {
-            // In case somebody did change it meanwhile: nothing is lost.
-            let replaced = work.copy(&format!("{copy}.replaced"));
-            let saved = work.host.copy(&kept.path, &replaced);
-            saved.map_err(|error| Failure::io(&format!("cannot keep a copy of {}", kept.path), &error))?;
-        }
-        put_back(work, kept, now.is_some(), kept_bytes(work, kept)?.as_deref())?;
     }
     let was_there: BTreeMap<&str, &Kept> = before.files.iter().map(|kept| (kept.path.as_str(), kept)).collect();
     for trace in progress.done.iter().flatten().filter(|trace| !was_there.contains_key(trace.path.as_str())) {
@@ -121,6 +174,34 @@ pub(super) fn undo(work: &mut Work<'_>, step: usize, undo: &Undo<'_>, progress: 
         left.extend(fence::down(work, step, fence, files, dirs)?);
     }
     Ok(left)
+}
+
+/// What was touched by others since the step was done is theirs. A file that is as it was before is nobody's.
+fn theirs(work: &Work<'_>, before: &Before, progress: &Progress) -> Did<Vec<String>> {
+    let mut theirs = Vec::new();
+    for trace in progress.done.iter().flatten().filter(|_| !progress.undo_began) {
+        let now = sha256(work.host, &trace.path)?;
+        let restored = before.files.iter().any(|kept| kept.path == trace.path && kept.sha256 == now);
+        if now != trace.sha256 && !restored {
+            theirs.push(trace.path.clone());
+        }
+    }
+    Ok(theirs)
+}
+
+/// Puts a file back that is not as it was.
+fn bring_back(work: &Work<'_>, kept: &Kept) -> Did {
+    let now = sha256(work.host, &kept.path)?;
+    if now == kept.sha256 {
+        return Ok(());
+    }
+    if let (Some(_), Some(copy)) = (&now, &kept.copy) {
+        // In case somebody did change it meanwhile: nothing is lost.
+        let replaced = work.copy(&format!("{copy}.replaced"));
+        let saved = work.host.copy(&kept.path, &replaced);
+        saved.map_err(|error| Failure::io(&format!("cannot keep a copy of {}", kept.path), &error))?;
+    }
+    put_back(work, kept, now.is_some(), kept_bytes(work, kept)?.as_deref())
 }
 
 fn sha256(host: &dyn crate::host::HostMut, path: &str) -> Did<Option<String>> {

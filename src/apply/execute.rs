@@ -109,7 +109,11 @@ impl Work<'_> {
         if sha256.is_none() {
             return Ok(Kept { path: path.to_owned(), sha256, copy: None });
         }
-        self.host.copy(path, &self.copy(copy)).map_err(|error| cannot(&error))?;
+        let kept = self.copy(copy);
+        self.host.copy(path, &kept).map_err(|error| cannot(&error))?;
+        if self.host.sha256(&kept).map_err(|error| cannot(&error))? != sha256 {
+            return Err(Failure::new(format!("{path} was changed meanwhile")));
+        }
         Ok(Kept { path: path.to_owned(), sha256, copy: Some(copy.to_owned()) })
     }
 

@@ -1,8 +1,9 @@
 //! Files that are written or removed whole, and their way back.
 
+use super::command::Later;
 use super::execute::{Did, Failure, Work, bytes};
 use super::journal::{Before, Kept, Left, Progress, Record};
-use super::store::missing_dirs;
+use super::store::{make_dirs, missing_dirs};
 use crate::host::change::temporary;
 use crate::steps::sha256;
 
@@ -33,8 +34,15 @@ fn keep(work: &Work<'_>, step: usize, path: &str, before: Option<&str>, dirs: Ve
     work.intent(step, Before { dirs, files: vec![kept], ..Before::default() })
 }
 
-/// Brings back what was there, if what is there now is vfioneer's: `after`, or the first part of it where writing was interrupted.
-pub(super) fn restore(work: &Work<'_>, path: &str, after: Option<&[u8]>, progress: &Progress) -> Did<Vec<Left>> {
+/// Brings back what was there, if what is there now is vfioneer's: `after`, the first part of it where writing was interrupted, or what
+/// a `later` command made of it.
+pub(super) fn restore(
+    work: &Work<'_>,
+    path: &str,
+    after: Option<&[u8]>,
+    progress: &Progress,
+    later: &Later,
+) -> Did<Vec<Left>> {
     let Some(before) = &progress.before else { return Ok(Vec::new()) };
     let Some(kept) = before.files.first() else { return Ok(Vec::new()) };
     clean(work, path)?;
@@ -42,7 +50,8 @@ pub(super) fn restore(work: &Work<'_>, path: &str, after: Option<&[u8]>, progres
     let old = kept_bytes(work, kept)?;
     let is_part = |part: &[u8], whole: Option<&[u8]>| whole.is_some_and(|whole| whole.starts_with(part));
     let ours = match &now {
-        now if now.as_deref() == after => true,
+        now if now.as_deref() == after || later.open => true,
+        now if later.after.contains(&now.as_deref().map(sha256)) => true,
         Some(part) => {
             progress.done.is_none() && is_part(part, after) || progress.undo_began && is_part(part, old.as_deref())
         }
@@ -72,8 +81,10 @@ pub(super) fn put_back(work: &Work<'_>, kept: &Kept, there: bool, old: Option<&[
     let done = match (&kept.copy, old) {
         (None, _) | (_, None) => work.host.remove(path),
         (Some(_), Some(old)) if there => work.host.write(path, old, 0o644),
-        // With owner and mode.
-        (Some(copy), Some(_)) => work.host.copy(&work.copy(copy), path),
+        // With owner and mode. Its directory may be gone, with a package.
+        (Some(copy), Some(_)) => {
+            make_dirs(work.host, parent(path)).and_then(|()| work.host.copy(&work.copy(copy), path))
+        }
     };
     done.map_err(|error| Failure::io(&format!("cannot bring back {path}"), &error))
 }

@@ -1,6 +1,7 @@
 //! Files that a tool makes: under a temporary name, looked into, then renamed into place. At every moment the old or the new one is there,
 //! whole. The old one keeps a second name until the transaction ends.
 
+use super::checks::is_for_kernel;
 use super::execute::{Did, Failure, Work, stamp};
 use super::files::parent;
 use super::journal::{Before, Left, Progress, Record};
@@ -66,25 +67,26 @@ pub(super) fn put_back(
     progress: &Progress,
 ) -> Did<Vec<Left>> {
     let Some(before) = &progress.before else { return Ok(Vec::new()) };
-    let real = real(work.host, output)?;
+    let Some(real) = found(work.host, output)? else { return Ok(Vec::new()) };
     clean(work.host, &real)?;
-    let now = stamp(work.host, &real)?;
-    let old = kept(&real);
-    let ours = now == before.output || now.is_some() && now == progress.product;
-    if stamp(work.host, &old)?.is_some() {
-        if ours {
-            let back = work.host.rename(&old, &real, false);
-            back.map_err(|error| Failure::io(&format!("cannot bring back {output}"), &error))?;
-            return Ok(Vec::new());
-        }
+    let (now, old) = (stamp(work.host, &real)?, kept(&real));
+    let second = stamp(work.host, &old)?;
+    let new = now.is_some() && now == progress.product;
+    // The old file is kept before the new one takes its place.
+    let untouched = now == before.output && (!new || second.is_none());
+    // Where there are no links the second name is a copy, which a power cut may have left empty.
+    let whole = second.is_some() && second.map(|second| second.size) == before.output.map(|before| before.size);
+    if whole && !untouched && (new || now.is_none() && is_for_kernel(work.host, product)) {
+        let back = work.host.rename(&old, &real, false);
+        return back.map(|()| Vec::new()).map_err(|error| Failure::io(&format!("cannot bring back {output}"), &error));
+    }
+    if new && before.output.is_none() {
+        work.host.remove(&real).map_err(|error| Failure::io(&format!("cannot remove {output}"), &error))?;
+    } else if !untouched && (now.is_some() || is_for_kernel(work.host, product)) {
         // Somebody generated it since, with files that are undone now.
         again(work, argv, output, product)?;
-        work.host.remove(&old).map_err(|error| Failure::io(&format!("cannot remove {old}"), &error))?;
-    } else if before.output.is_none() && now.is_some() && ours {
-        work.host.remove(&real).map_err(|error| Failure::io(&format!("cannot remove {output}"), &error))?;
-    } else if !ours && now.is_some() {
-        again(work, argv, output, product)?;
     }
+    work.host.remove(&old).map_err(|error| Failure::io(&format!("cannot remove {old}"), &error))?;
     Ok(Vec::new())
 }
 
@@ -97,10 +99,10 @@ pub(super) fn back_again(
     progress: &Progress,
 ) -> Did<Vec<Left>> {
     let Some(before) = &progress.before else { return Ok(Vec::new()) };
-    let real = real(work.host, output)?;
+    let Some(real) = found(work.host, output)? else { return Ok(Vec::new()) };
     let now = stamp(work.host, &real)?;
     if now.is_none() {
-        // Its kernel was removed since.
+        // Its kernel was removed since (`checks::check_mounted`).
         clean(work.host, &real)?;
     } else if before.output.is_none() {
         clean(work.host, &real)?;
@@ -141,4 +143,13 @@ pub(super) fn clean(host: &dyn HostMut, output: &str) -> Did {
 
 pub(super) fn real(host: &dyn HostMut, output: &str) -> Did<String> {
     host.real(output).map_err(|error| Failure::io(&format!("cannot find {output}"), &error))
+}
+
+/// The same; `None` if its directory is not there.
+fn found(host: &dyn HostMut, output: &str) -> Did<Option<String>> {
+    match host.real(output) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::io(&format!("cannot find {output}"), &error)),
+        Ok(real) => Ok(Some(real)),
+    }
 }

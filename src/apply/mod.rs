@@ -22,7 +22,7 @@ pub mod store;
 mod undo;
 
 pub use rollback::RolledBack;
-pub use session::{Applied, Session};
+pub use session::{Applied, Recovered, Session};
 
 use crate::steps::Action;
 

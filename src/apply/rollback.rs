@@ -6,6 +6,7 @@ use super::store::{self, Transaction};
 use super::{Listener, checks};
 use crate::error::{Error, Result};
 use crate::host::{Host, Kind};
+use crate::steps::Action;
 
 /// A transaction that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,9 @@ impl Session<'_> {
     pub fn rollback(&self, transaction: Transaction, listen: Listener<'_>) -> Result<RolledBack> {
         let id = transaction.id;
         checks::check_undo(self.host, &transaction)?;
+        if self.is_same_boot(&transaction) {
+            checks::check_unused(self.host, &transaction)?;
+        }
         let begin = Record::Rollback { by: self.caller.clone(), boot_id: self.boot_id.clone() };
         store::note(self.host, &transaction.dir, &begin).map_err(|error| {
             Error::refused(format!("cannot write {}/journal: {}", transaction.dir, super::execute::words(&error)))
@@ -67,11 +71,23 @@ impl Session<'_> {
         let loaded = store::load(self.host, id).and_then(|one| one.ok_or_else(|| "it is gone".to_owned()));
         let transaction = loaded.map_err(|what| lost(id, &what))?;
         let left = self.undo(&transaction, listen)?;
-        let rebooted = self.boot_id.is_some() && self.boot_id != transaction.journal.boot_id;
-        Ok(RolledBack {
-            id,
-            left,
-            reboot: rebooted && self.host.kind() == Kind::Live && !transaction.plan.steps.is_empty(),
-        })
+        Ok(RolledBack { id, left, reboot: self.is_reboot_due(&transaction) })
+    }
+
+    /// True if nothing was booted since a transaction was applied.
+    pub(super) fn is_same_boot(&self, transaction: &Transaction) -> bool {
+        self.boot_id.is_some() && self.boot_id == transaction.journal.boot_id
+    }
+
+    /// True if the host may have booted with what a transaction changed, and still runs so.
+    pub(super) fn is_reboot_due(&self, transaction: &Transaction) -> bool {
+        let boots = |action: &Action| matches!(action, Action::Generate { .. } | Action::Run { .. });
+        let began = transaction.journal.steps.iter().filter(|(_, progress)| progress.before.is_some());
+        let mut steps = began.filter_map(|(number, _)| transaction.plan.steps.get(*number));
+        let rebooted = self.boot_id.is_some() && !self.is_same_boot(transaction);
+        rebooted
+            && self.host.kind() == Kind::Live
+            && (transaction.journal.applied || steps.any(|step| boots(&step.action)))
+            && !transaction.plan.steps.is_empty()
     }
 }

@@ -3,7 +3,7 @@
 use super::execute::{Failure, Work, words};
 use super::journal::{Journal, Outcome, Record, SCHEMA};
 use super::store::{self, LOCK, STATE, Stored, Transaction};
-use super::{Event, Listener, checks, packages};
+use super::{Event, Listener, RolledBack, checks, packages};
 use crate::error::{Error, Result};
 use crate::host::change::{Lock, kept};
 use crate::host::{Caller, HostMut, Kind};
@@ -30,6 +30,22 @@ pub struct Applied {
     pub id: u32,
 }
 
+/// A transaction that was interrupted and is at its end now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Somebody was rolling it back; else it was undone.
+    pub rollback: bool,
+    /// What came of it.
+    pub done: RolledBack,
+}
+
+impl Recovered {
+    /// True if something was left that a person has to look at.
+    pub fn is_incomplete(&self) -> bool {
+        self.done.left.iter().any(|left| left.matters)
+    }
+}
+
 impl<'a> Session<'a> {
     /// Takes the locks. Refuses, with nothing changed, if the caller may not change the host, if another vfioneer or a package manager
     /// is at work, or if the state cannot be written.
@@ -47,8 +63,9 @@ impl<'a> Session<'a> {
         Ok(Session { host, caller, lock, boot_id, _packages: packages })
     }
 
-    /// Undoes transactions that were interrupted, and finishes what was being rolled back. Says which.
-    pub fn recover(&self, listen: Listener<'_>) -> Result<Vec<u32>> {
+    /// Undoes transactions that were interrupted, and finishes what was being rolled back. Says what came of
+    /// each.
+    pub fn recover(&self, listen: Listener<'_>) -> Result<Vec<Recovered>> {
         let mut recovered = Vec::new();
         for id in store::numbers(self.host)?.into_iter().rev() {
             let Some(mut transaction) = store::load(self.host, id).map_err(|what| damaged(id, &what))? else {
@@ -56,9 +73,12 @@ impl<'a> Session<'a> {
             };
             self.cut_tail(&mut transaction)?;
             if transaction.journal.is_open() {
+                checks::check_mounted(self.host, &transaction)?;
                 listen(Event::Recovering(id));
-                self.undo(&transaction, listen)?;
-                recovered.push(id);
+                let left = self.undo(&transaction, listen)?;
+                let reboot = self.is_reboot_due(&transaction);
+                let rollback = transaction.journal.rollback.is_some();
+                recovered.push(Recovered { rollback, done: RolledBack { id, left, reboot } });
             } else if !transaction.journal.swept {
                 self.sweep(&transaction);
             }
@@ -113,7 +133,7 @@ impl<'a> Session<'a> {
     /// Undoes a transaction and ends it. Says what was left as it is.
     pub(super) fn undo(&self, transaction: &Transaction, listen: Listener<'_>) -> Result<Vec<super::journal::Left>> {
         let journal = &transaction.journal;
-        let same_boot = self.boot_id.is_some() && self.boot_id == journal.boot_id;
+        let same_boot = self.is_same_boot(transaction);
         let (dir, plan) = (transaction.dir.as_str(), &transaction.plan);
         let mut work = Work { host: self.host, lock: &self.lock, listen: &mut *listen, dir, plan, undoing: true };
         let left = work.undo(journal, same_boot).map_err(|(step, failure)| stuck(transaction, step, &failure))?;

@@ -37,9 +37,10 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     let host = change::host(global)?;
     let mut progress = Progress::new(global);
     // What was interrupted is undone before the plan is made. The locks are not held while somebody reads it.
-    Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
+    let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
+    change::is_whole(&recovered)?;
     let snap = global.snapshot(Needs::PLAN)?;
-    let goal = request.resolve(&snap.pci)?;
+    let goal = request.clone().resolve(&snap.pci)?;
     let plan = plan::make(&snap, &goal);
     if let Some(difference) = document.as_ref().and_then(|document| plan::difference(document, &plan)) {
         return Err(Error::refused(format!("this host does not give that plan: {difference}"))
@@ -58,12 +59,27 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     let host = host.heeding(Interrupt::watch());
     let session = Session::open(&host, Caller::new())?;
     session.recover(&mut |event| progress.tell(event))?;
+    if document.is_none() && !args.yes {
+        // The locks were not held while somebody read the plan.
+        let now = global.snapshot(Needs::PLAN)?;
+        is_the_same(&plan, &plan::make(&now, &request.resolve(&now.pci)?))?;
+    }
     let applied = session.apply(&plan, &mut |event| progress.tell(event))?;
     let text = match global.json {
         true => report::transaction::applied_json(applied.id, &plan),
         false => report::transaction::applied(&global.style(), applied.id, &plan, &global.host_options()),
     };
     Ok(Answer { text, code: if plan.reboot { REBOOT } else { 0 } })
+}
+
+/// Refuses if the plan is not the one that was shown.
+fn is_the_same(shown: &Plan, now: &Plan) -> Result<()> {
+    let shown = serde_json::to_value(shown).map_err(|error| Error::bug(error.to_string()))?;
+    match plan::difference(&shown, now) {
+        None => Ok(()),
+        Some(difference) => Err(Error::refused(format!("this is not what was shown any more: {difference}"))
+            .hint("look at the plan again, then apply it")),
+    }
 }
 
 /// Refuses what `apply` does not do, with what `plan` says about it.

@@ -1,7 +1,7 @@
 //! What the verbs that change a host share: the host itself, and what is said while they work.
 
 use super::Global;
-use crate::apply::Event;
+use crate::apply::{Event, Recovered};
 use crate::error::{Error, Result};
 use crate::host::{TreeMut, console};
 use crate::report::plan::what;
@@ -56,6 +56,16 @@ impl Progress {
         }
         self.seconds = 0;
         console::stderr(&text);
+    }
+}
+
+/// Fails if finishing an interrupted rollback left something that a person has to look at first.
+pub(super) fn is_whole(recovered: &[Recovered]) -> Result<()> {
+    let left = recovered.iter().flat_map(|one| &one.done.left).find(|left| left.matters);
+    match left {
+        None => Ok(()),
+        Some(left) => Err(Error::incomplete(format!("{} was left as it is: it {}", left.path, left.reason))
+            .hint("an interrupted rollback was finished but for this; look at the file, then run this again")),
     }
 }
 

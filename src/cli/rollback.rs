@@ -2,8 +2,8 @@
 
 use super::change::{self, Progress, REBOOT};
 use super::{Answer, Global};
-use crate::apply::{Session, rollback};
-use crate::error::Result;
+use crate::apply::{Recovered, Session, rollback};
+use crate::error::{Error, Result};
 use crate::host::{Caller, console};
 use crate::report::{self, Style};
 use clap::Args;
@@ -30,7 +30,12 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
     let mut progress = Progress::new(global);
     let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
     if args.id.is_none() && !recovered.is_empty() {
-        return Ok(Answer::yes(report::transaction::recovered(global.json, &recovered)));
+        let text = match global.json {
+            true => report::transaction::recovered_json(&recovered),
+            false => report::transaction::recovered(&global.style(), &recovered),
+        };
+        let reboot = recovered.iter().any(|one| one.done.reboot);
+        return Ok(Answer { text, code: code(recovered.iter().any(Recovered::is_incomplete), reboot) });
     }
     let Some(transaction) = rollback::choose(&host, args.id)? else {
         return Ok(Answer::yes(report::transaction::nothing(global.json)));
@@ -41,15 +46,27 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
     change::consent(args.yes, &format!("Roll back transaction {}?", transaction.id))?;
     let session = Session::open(&host, Caller::new())?;
     session.recover(&mut |event| progress.tell(event))?;
+    // The locks were not held while somebody read what will be undone.
+    let transaction = match rollback::choose(&host, args.id)? {
+        Some(now) if now.id == transaction.id => now,
+        _ => {
+            return Err(
+                Error::refused("meanwhile, another transaction is the newest").hint("look again, then try again")
+            );
+        }
+    };
     let done = session.rollback(transaction, &mut |event| progress.tell(event))?;
     let text = match global.json {
         true => report::transaction::rolled_back_json(&done),
         false => report::transaction::rolled_back(&global.style(), &done),
     };
-    let code = match () {
-        () if done.left.iter().any(|left| left.matters) => LEFT,
-        () if done.reboot => REBOOT,
-        () => 0,
-    };
-    Ok(Answer { text, code })
+    Ok(Answer { text, code: code(done.left.iter().any(|left| left.matters), done.reboot) })
+}
+
+fn code(incomplete: bool, reboot: bool) -> u8 {
+    match (incomplete, reboot) {
+        (true, _) => LEFT,
+        (false, true) => REBOOT,
+        (false, false) => 0,
+    }
 }

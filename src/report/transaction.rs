@@ -2,10 +2,10 @@
 
 use super::plan::what;
 use super::{Style, count, cut, plain, wrap};
-use crate::apply::RolledBack;
 use crate::apply::history::{Entry, State};
 use crate::apply::journal::{Left, Progress};
 use crate::apply::store::Transaction;
+use crate::apply::{Recovered, RolledBack};
 use crate::host::Caller;
 use crate::plan::Plan;
 use serde_json::{Value, json};
@@ -24,17 +24,36 @@ pub fn nothing(json: bool) -> String {
 }
 
 /// Interrupted transactions were undone, and nothing else was done.
-pub fn recovered(json: bool, ids: &[u32]) -> String {
-    if json {
-        return document(
-            &json!({ "schema": "vfioneer/rollback/1", "transaction": ids.first(), "outcome": "undone", "left": [], "reboot": false }),
-        );
+pub fn recovered(style: &Style, all: &[Recovered]) -> String {
+    let mut text = String::new();
+    for one in all {
+        if one.rollback {
+            text.push_str(&rolled_back(style, &one.done));
+            continue;
+        }
+        text.push_str(&format!("Undone: transaction {}, which was interrupted.\n", one.done.id));
+        if one.done.reboot {
+            text.push_str("Next: reboot. Until then this host runs as it was started.\n");
+        }
     }
-    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-    format!(
-        "Undone: transaction {}, which was interrupted.\nTo roll back one that was applied: vfioneer rollback\n",
-        ids.join(", ")
-    )
+    text + "To roll back one that was applied: vfioneer rollback\n"
+}
+
+/// The same as JSON: `vfioneer/rollback/1`.
+pub fn recovered_json(all: &[Recovered]) -> String {
+    let outcome = match all.first() {
+        _ if all.iter().any(Recovered::is_incomplete) => State::Incomplete,
+        Some(first) if first.rollback => State::RolledBack,
+        _ => State::Undone,
+    };
+    let all_left: Vec<Left> = all.iter().flat_map(|one| one.done.left.iter().cloned()).collect();
+    document(&json!({
+        "schema": "vfioneer/rollback/1",
+        "transaction": all.first().map(|one| one.done.id),
+        "outcome": outcome.id(),
+        "left": left(&all_left),
+        "reboot": all.iter().any(|one| one.done.reboot),
+    }))
 }
 
 /// A plan was applied.

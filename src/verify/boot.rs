@@ -6,7 +6,7 @@ use crate::facts::boot::{Entry, Place, normal_entries};
 use crate::facts::initramfs::{Content, Image};
 use crate::facts::{Evidence, Snapshot};
 use crate::goal::Method;
-use crate::host::Fact;
+use crate::host::{Fact, Why};
 use crate::parse::cmdline::Cmdline;
 
 /// Evidence of one outcome.
@@ -17,7 +17,11 @@ pub(super) fn command_line(ctx: &Ctx<'_>, word: &str, present: bool) -> Judged {
     let about = if present { "about-word" } else { "about-no-word" };
     let line = match &ctx.snap.kernel.cmdline {
         Fact::Known(line) => line,
-        Fact::Absent => return Judged::holds(about).value("word", word),
+        Fact::Absent if !present => return Judged::holds(about).value("word", word),
+        Fact::Absent => {
+            let why = Why::Io("it is not there".to_owned());
+            return Judged::unknown(about, "/proc/cmdline", &why).value("word", word);
+        }
         Fact::Unknown(why) => return Judged::unknown(about, "/proc/cmdline", why).value("word", word),
     };
     let shown = Evidence::at(line.path.clone(), 1, line.text.trim());

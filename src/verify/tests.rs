@@ -118,6 +118,9 @@ fn the_command_line() {
     assert_eq!(one(&snap, word("iommu=pt", true)), "fails wrong-entry-booted");
     snap.boot.places.clear();
     assert_eq!(one(&snap, word("iommu=pt", true)), "fails booted-unclear");
+    snap.kernel.cmdline = Fact::Absent;
+    assert_eq!(one(&snap, word("iommu=pt", true)), "unknown not-known");
+    assert_eq!(one(&snap, word("nofb", false)), "holds");
 }
 
 #[test]

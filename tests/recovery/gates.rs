@@ -85,6 +85,22 @@ impl Gate for Full {
     }
 }
 
+/// Somebody else does something just before the first write of a file.
+pub struct Meddle {
+    pub at: &'static str,
+    pub deed: Box<dyn Fn()>,
+    pub done: Cell<bool>,
+}
+
+impl Gate for Meddle {
+    fn pass(&self, op: &Op<'_>) -> Result<(), Stop> {
+        if matches!(op, Op::Write(path, _) if path.ends_with(self.at)) && !self.done.replace(true) {
+            (self.deed)();
+        }
+        Ok(())
+    }
+}
+
 /// Nothing below a directory can be changed.
 pub struct ReadOnly(pub &'static str);
 

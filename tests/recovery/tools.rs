@@ -32,7 +32,7 @@ pub struct Tools {
     pub runs: RefCell<Vec<String>>,
 }
 
-const NAMES: &[&str] = &["mkimage", "mkgrub", "refresh", "kargs", "modprobe"];
+const NAMES: &[&str] = &["mkimage", "mkgrub", "refresh", "kargs", "afterwards", "modprobe"];
 
 impl Tools {
     fn at(&self, path: &str) -> PathBuf {
@@ -78,13 +78,24 @@ impl Tools {
                 std::fs::remove_file(self.at(&format!("{out}.new")))
             }
             ["refresh"] => {
-                let words = self.text("/etc/kernel/cmdline");
-                for release in KERNELS {
+                // Like kernelstub, it writes its own configuration again, which must be whole.
+                let config = self.text("/etc/kernel/cmdline");
+                let Some(words) =
+                    config.lines().next().filter(|words| words.starts_with("root=") && config.ends_with('\n'))
+                else {
+                    return Err(io::Error::other("configuration cannot be read"));
+                };
+                self.fill("/etc/kernel/cmdline", format!("{words}\n# written by refresh\n").as_bytes())?;
+                let mut releases: Vec<String> = std::fs::read_dir(self.at("/boot"))?
+                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+                    .collect();
+                releases.sort();
+                for release in &releases {
                     for (from, name) in [("/boot/vmlinuz-", "vmlinuz"), ("/boot/initrd.img-", "initrd")] {
                         let bytes = std::fs::read(self.at(&format!("{from}{release}")))?;
                         self.fill(&format!("/efi/EFI/x/{release}/{name}"), &bytes)?;
                     }
-                    let text = entry("x", release, words.trim());
+                    let text = entry("x", release, words);
                     self.fill(&format!("/efi/loader/entries/x-{release}.conf"), text.as_bytes())?;
                 }
                 Ok(())
@@ -107,6 +118,8 @@ impl Tools {
                 }
                 Ok(())
             }
+            // What is done with an image that was made.
+            ["afterwards", _, image] => std::fs::read(self.at(image)).map(drop),
             ["modprobe", "--", driver] => {
                 let dir = self.at(&format!("/sys/bus/pci/drivers/{driver}"));
                 self.pass(&Op::Run(&[]))?;

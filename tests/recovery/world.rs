@@ -44,6 +44,7 @@ impl World {
         world.write("/etc/kernel/cmdline", "root=/dev/sda1 quiet\n", 0o644);
         world.write("/boot/grub/grub.cfg", &grub_cfg("quiet"), 0o444);
         for release in KERNELS {
+            world.write(&format!("/lib/modules/{release}/modules.dep"), "", 0o644);
             world.put(&format!("/boot/vmlinuz-{release}"), &kernel(release), 0o600);
             world.put(&format!("/boot/initrd.img-{release}"), &image(release, None), 0o644);
             world.put(&format!("/efi/EFI/x/{release}/vmlinuz"), &kernel(release), 0o755);
@@ -74,7 +75,7 @@ impl World {
         self.put(path, text.as_bytes(), mode);
     }
 
-    fn put(&self, path: &str, bytes: &[u8], mode: u32) {
+    pub fn put(&self, path: &str, bytes: &[u8], mode: u32) {
         let path = self.at(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
@@ -160,7 +161,7 @@ impl World {
         steps.push(step(Action::Run {
             argv: words(&["refresh"]),
             undo: words(&["refresh"]),
-            touches: vec!["/efi/loader/entries".to_owned()],
+            touches: vec!["/etc/kernel/cmdline".to_owned(), "/efi/loader/entries".to_owned()],
             fence: Some(Fence {
                 copies: vec![
                     (format!("/efi/EFI/x/{newest}/vmlinuz"), format!("/efi/EFI/fence/{newest}/vmlinuz")),
@@ -230,7 +231,7 @@ pub fn apply(host: &TreeMut, plan: &Plan) -> Result<u32> {
 
 /// What every verb that changes the host does first.
 pub fn recover(host: &TreeMut) -> Result<Vec<u32>> {
-    session(host)?.recover(&mut |_| ())
+    Ok(session(host)?.recover(&mut |_| ())?.iter().map(|one| one.done.id).collect())
 }
 
 pub fn session(host: &TreeMut) -> Result<Session<'_>> {
@@ -249,7 +250,7 @@ fn empty() -> Plan {
     plan::make(&snap, &Goal::default())
 }
 
-fn kernel(release: &str) -> Vec<u8> {
+pub fn kernel(release: &str) -> Vec<u8> {
     format!("kernel {release} ").repeat(20).into_bytes()
 }
 

@@ -109,11 +109,20 @@ impl TreeMut {
     ///
     /// FAT has no journal: the name's entry points to the new content only once the file itself is synced, and the clusters of the
     /// old content are free as soon as nobody has it open. Seen with Linux 6.12: power lost between the directory's sync and the
-    /// file's leaves a name that points to free clusters, unless the old file is still open; then it leaves the old content.
+    /// file's leaves a name that points to free clusters, unless the old file is still open; then it leaves the old content. A name
+    /// that is new would be there and empty: so the file comes first where nothing is replaced.
     fn settle(&self, place: &Place, file: &File, replaced: Option<File>) -> io::Result<()> {
+        self.settle_on(self.kind_of(place)?, place, file, replaced)
+    }
+
+    fn settle_on(&self, kind: FsKind, place: &Place, file: &File, replaced: Option<File>) -> io::Result<()> {
         let disk = self.disk();
+        let fat = kind == FsKind::Fat;
+        if fat && replaced.is_none() {
+            disk.sync(place, file)?;
+        }
         disk.sync_dir(place)?;
-        if self.kind_of(place)? == FsKind::Fat {
+        if fat && replaced.is_some() {
             disk.sync(place, file)?;
         }
         drop(replaced);
@@ -365,5 +374,41 @@ impl HostMut for TreeMut {
             Err(Errno::WOULDBLOCK | Errno::ACCESS) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stop;
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    struct Syncs(Rc<RefCell<Vec<String>>>);
+
+    impl Gate for Syncs {
+        fn pass(&self, op: &Op<'_>) -> std::result::Result<(), Stop> {
+            if let Op::Sync(path) = op {
+                self.0.borrow_mut().push((*path).to_owned());
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_synced_first_depends_on_what_a_name_led_to() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "x").unwrap();
+        let syncs = Rc::new(RefCell::new(Vec::new()));
+        let host = TreeMut::mounted(dir.path()).unwrap().with_gate(Box::new(Syncs(Rc::clone(&syncs))));
+        let settled = |kind, replaces: bool| {
+            let (place, file) = (host.place("/x").unwrap(), File::open(dir.path().join("x")).unwrap());
+            let replaced = replaces.then(|| file.try_clone().unwrap());
+            host.settle_on(kind, &place, &file, replaced).unwrap();
+            std::mem::take(&mut *syncs.borrow_mut())
+        };
+        assert_eq!(settled(FsKind::Fat, false), ["/x", "/"]);
+        assert_eq!(settled(FsKind::Fat, true), ["/", "/x"]);
+        assert_eq!(settled(FsKind::Posix, false), ["/"]);
     }
 }

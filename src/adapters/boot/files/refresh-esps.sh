@@ -169,7 +169,9 @@ done
 sync
 if [ -z "$grub" ]; then
 	# The tool writes the default at its end, before it is all on disk. To this process and its children, the next boot is
-	# pinned to the entry in front.
+	# pinned to the entry in front. A run that was killed may have left its copy, in which another would be nested.
+	[ ! -e "$work/kernel" ] || umount "$kernel" 2>/dev/null
+	rm -rf "$work/kernel"
 	cp -a "$kernel" "$work/kernel" && printf '9999-vfioneer\n' >"$work/kernel/next-boot-pin" &&
 		mount --bind "$work/kernel" "$kernel" || fail "$kernel cannot be covered"
 fi
