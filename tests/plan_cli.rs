@@ -117,6 +117,49 @@ fn the_plan_file_is_the_json() {
 }
 
 #[test]
+fn a_plan_replaces_nothing_but_a_plan() {
+    let (good, own) = (tree(GOOD), tempfile::tempdir().unwrap());
+    let root = good.path().to_str().unwrap();
+    let at = |name: &str| own.path().join(name);
+    let plan = |name: &str, more: &[&str]| {
+        let path = at(name);
+        let args = ["--root", root, "plan", "01:00", "-o", path.to_str().unwrap()];
+        vfioneer(&[&args[..], more].concat())
+    };
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink("pipe", at("to-pipe")).unwrap();
+    std::fs::create_dir(at("dir")).unwrap();
+    for (name, what) in [("pipe", "it is a FIFO"), ("to-pipe", "it is a FIFO"), ("dir", "it is a directory")] {
+        for more in [&[][..], &["--force"]] {
+            let said = plan(name, more);
+            assert_eq!((said.code, said.out.as_str()), (2, ""), "{name}: {}", said.err);
+            assert!(said.err.contains(what), "{name}: {}", said.err);
+        }
+    }
+    use std::os::unix::fs::FileTypeExt;
+    assert!(std::fs::symlink_metadata(at("pipe")).unwrap().file_type().is_fifo());
+    assert!(at("to-pipe").is_symlink());
+
+    std::fs::write(at("notes"), "mine\n").unwrap();
+    assert_eq!(plan("notes", &[]).code, 3);
+    assert_eq!(std::fs::read_to_string(at("notes")).unwrap(), "mine\n");
+    assert_eq!(plan("notes", &["--force"]).code, 0);
+    // It is a plan now, and a link to it stays one.
+    std::os::unix::fs::symlink("notes", at("link")).unwrap();
+    assert_eq!(plan("link", &["--iommu-pt"]).code, 0);
+    assert!(at("link").is_symlink());
+    assert!(std::fs::read_to_string(at("notes")).unwrap().contains("iommu=pt"));
+    std::os::unix::fs::symlink("new.json", at("to-new")).unwrap();
+    assert_eq!(plan("to-new", &[]).code, 0);
+    assert!(at("to-new").is_symlink() && at("new.json").is_file());
+
+    let said = vfioneer(&["--root", root, "plan", "01:00", "-o", "-"]);
+    let json = vfioneer(&["--root", root, "plan", "01:00", "--json"]);
+    assert_eq!((said.code, said.out, said.err.as_str()), (0, json.out, ""));
+    assert!(!Path::new("-").exists());
+}
+
+#[test]
 fn a_recording_is_planned_for_reading_only() {
     let (good, own) = (tree(GOOD), tempfile::tempdir().unwrap());
     let file = own.path().join("host.tar.zst");

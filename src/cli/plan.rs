@@ -8,7 +8,7 @@ use crate::host::{Fact, console, output};
 use crate::plan::{self, guards};
 use crate::report;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a goal is made of, for the verbs that take one.
 #[derive(Args, Debug)]
@@ -50,9 +50,12 @@ const REFUSED: u8 = 3;
 pub struct PlanArgs {
     #[command(flatten)]
     goal: GoalArgs,
-    /// Write the plan to a file, which `vfioneer apply` takes
+    /// Write the plan to a file, which `vfioneer apply` takes; `-`: to standard output, and nothing else there
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace FILE even if it is no plan
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Exit with 1 if something is to be done
     #[arg(long)]
     check: bool,
@@ -69,16 +72,15 @@ fn guards_help() -> String {
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
     let request = args.goal.request()?;
-    if let Some(path) = &args.output {
-        output::check_free(path, true)?;
-    }
+    let to_stdout = args.output.as_deref().is_some_and(|path| path == Path::new("-"));
+    let file = args.output.as_deref().filter(|_| !to_stdout).map(|path| place(path, args.force)).transpose()?;
     let snap = global.snapshot(Needs::PLAN)?;
     let goal = request.resolve(&snap.pci)?;
     let plan = plan::make(&snap, &goal);
-    if let Some(path) = args.output.as_ref().filter(|_| plan.refused.is_empty()) {
-        output::write(path, report::plan::json(&plan).as_bytes(), 0o644, true)?;
+    if let Some(path) = file.filter(|_| plan.refused.is_empty()) {
+        output::write(&path, report::plan::json(&plan).as_bytes(), 0o644, true)?;
     }
-    let text = if global.json {
+    let mut text = if global.json || (to_stdout && plan.refused.is_empty()) {
         report::plan::json(&plan)
     } else {
         let arguments = format!("{}{}", global.host_options(), args.goal.typed());
@@ -92,7 +94,9 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
     if !plan.refused.is_empty() {
         let mut guards: Vec<&str> = plan.refused.iter().map(|refusal| refusal.guard).collect();
         guards.dedup();
-        console::stderr(&format!("vfioneer: refused ({}): nothing was changed\n", guards.join(", ")));
+        // Who reads a plan from standard output gets one or nothing.
+        let reasons = if to_stdout && !global.json { std::mem::take(&mut text) } else { String::new() };
+        console::stderr(&format!("{reasons}vfioneer: refused ({}): nothing was changed\n", guards.join(", ")));
     }
     let code = match () {
         () if !plan.refused.is_empty() => REFUSED,
@@ -100,6 +104,28 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
         () => 0,
     };
     Ok(Answer { text, code })
+}
+
+/// Where the plan is written: links followed. Only a plan is replaced unasked.
+fn place(path: &Path, force: bool) -> Result<PathBuf> {
+    let name = path.display();
+    if let Some(what) = output::no_file(path) {
+        return Err(Error::usage(format!("cannot write the plan to {name}: it is {what}"))
+            .hint("give the name of a file, or `-o -` for standard output"));
+    }
+    let target = output::target(path);
+    let is_plan = || output::start(&target).is_some_and(|start| begins_as_plan(&start));
+    if !force && output::is_there(&target) && !is_plan() {
+        return Err(Error::refused(format!("{name} is there already, and is no plan of vfioneer's"))
+            .hint("give another name, or --force to replace it"));
+    }
+    Ok(target)
+}
+
+/// True for the first bytes of a plan, of whichever version.
+fn begins_as_plan(start: &[u8]) -> bool {
+    let letters: Vec<u8> = start.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take(64).collect();
+    letters.starts_with(b"{\"schema\":\"vfioneer/plan/")
 }
 
 impl GoalArgs {
