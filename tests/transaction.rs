@@ -95,6 +95,17 @@ fn walk(dir: &Path, files: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
 const APPLY: &[&str] = &["apply", "--iommu-pt", "--yes"];
 
 #[test]
+fn a_root_may_be_named_from_where_one_stands() {
+    let Some(host) = Mounted::new() else { return };
+    let (above, name) = (host.dir.path().parent().unwrap(), host.dir.path().file_name().unwrap().to_str().unwrap());
+    for (verb, code) in [(APPLY, 10), (&["rollback", "--yes"], 0)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vfioneer"));
+        let said = program::run(command.current_dir(above).args(["--root", name]).args(verb));
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+    }
+}
+
+#[test]
 fn there_and_back() {
     let Some(host) = Mounted::new() else { return };
     let first = host.state();

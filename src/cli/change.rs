@@ -3,7 +3,7 @@
 use super::Global;
 use crate::apply::Event;
 use crate::error::{Error, Result};
-use crate::host::{TreeMut, console};
+use crate::host::{Tree, TreeMut, console};
 use crate::report::plan::what;
 use crate::report::{cut, plain};
 
@@ -18,7 +18,8 @@ pub(super) fn host(global: &Global) -> Result<TreeMut> {
     match (&global.root, &global.from) {
         (_, Some(_)) => Err(Error::refused("a recorded host cannot be changed")
             .hint("run the command on the host itself, or with --root on its mounted system")),
-        (Some(dir), None) => TreeMut::mounted(dir),
+        // Its commands are started elsewhere.
+        (Some(dir), None) => TreeMut::mounted(&Tree::absolute(dir)),
         (None, None) => Ok(TreeMut::live()),
     }
 }
