@@ -41,7 +41,7 @@ pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> Str
     }
     if !plan.manual.is_empty() {
         text.push_str(&format!("\n{}\n", style.warning("To do by hand: vfioneer does not change this")));
-        text.extend(plan.manual.iter().map(|line| wrap(&plain(line), 2, style.text_width())));
+        text.extend(plan.manual.iter().map(|line| by_hand(style, line)));
     }
     if !plan.notes.is_empty() {
         text.push_str(&format!("\n{}\n", style.strong("Notes")));
@@ -131,6 +131,14 @@ fn left_out(style: &Style, plan: &Plan, verbose: bool) -> String {
 fn item(style: &Style, label: &str, text: &str) -> String {
     let indent = label.len() + 2;
     format!("  {label}{}", wrap(&plain(text), indent, style.text_width()).trim_start())
+}
+
+/// A line for a person: what is to be typed begins with blanks and stays as it is.
+fn by_hand(style: &Style, line: &str) -> String {
+    match line.starts_with("  ") {
+        true => format!("  {}\n", plain(line)),
+        false => wrap(&plain(line), 2, style.text_width()),
+    }
 }
 
 /// One step in one line.
