@@ -9,6 +9,7 @@ use crate::facts::{Needs, Snapshot};
 use crate::goal::Request;
 use crate::host::{Caller, Fact, Interrupt, console};
 use crate::plan::{self, Plan};
+use crate::report::plan::Next;
 use crate::report::{self, Style};
 use clap::Args;
 use serde_json::Value;
@@ -39,6 +40,8 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
         return Err(Error::refused("this plan was made from a recording: it is for reading only")
             .hint("make it on the host itself: `vfioneer plan DEVICE -o FILE`"));
     }
+    let options = global.host_options();
+    let shown = Next { options: &options, ..Next::default() };
     let arguments = match document {
         Some(_) => plan_arguments(&request),
         None => args.goal.typed(),
@@ -54,13 +57,13 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
         return Err(Error::refused(format!("this host does not give that plan: {difference}"))
             .hint(format!("make the plan again with `vfioneer plan {arguments} -o FILE`, look at it, then apply it")));
     }
-    applicable(&snap, &plan, &arguments)?;
+    applicable(&snap, &plan, &shown, &arguments)?;
     if plan.steps.is_empty() {
         return Ok(Answer::yes(report::transaction::nothing(global.json)));
     }
     if document.is_none() {
         if !global.json {
-            console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &report::plan::Next::default()));
+            console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &shown));
         }
         change::consent(args.yes, "Apply this?")?;
     }
@@ -76,11 +79,11 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
 }
 
 /// Refuses what `apply` does not do, with what `plan` says about it.
-fn applicable(snap: &Snapshot, plan: &Plan, arguments: &str) -> Result<()> {
+fn applicable(snap: &Snapshot, plan: &Plan, shown: &Next<'_>, arguments: &str) -> Result<()> {
     if plan.applicable {
         return Ok(());
     }
-    console::stderr(&report::plan::text(&Style::stderr(), snap, plan, &report::plan::Next::default()));
+    console::stderr(&report::plan::text(&Style::stderr(), snap, plan, shown));
     let (what, hint) = match plan.refused.first() {
         Some(first) if first.allowable => (
             "this plan is refused, for the reasons above",
@@ -98,7 +101,10 @@ fn applicable(snap: &Snapshot, plan: &Plan, arguments: &str) -> Result<()> {
 /// Refuses what stands beside a plan file: it has its own goal, and is the only one.
 fn alone(goal: &GoalArgs, is_plan: bool) -> Result<()> {
     if let ([first, .., last], false) = (goal.named(), is_plan) {
-        let is_file = |name: &&String| name.ends_with(".json") && !matches!(console::user_file(name), Fact::Absent);
+        let is_file = |name: &&String| match console::user_file(name) {
+            Fact::Known(bytes) => name.ends_with(".json") || bytes.trim_ascii_start().starts_with(b"{"),
+            _ => false,
+        };
         return match goal.named().iter().find(is_file) {
             Some(plan) => Err(Error::usage(format!("{plan} is a file, and more is named: give one plan, or devices"))
                 .hint(format!("one plan after the other, or the devices themselves: {first} … {last}"))),
