@@ -60,7 +60,7 @@ fn exit_codes_and_streams() {
         (&["--root", good, "capture", "--force", file], 0, "Wrote"),
         (&["--root", good, "capture", folder], 3, "is a directory"),
         (&["--from", file, "check"], 0, "Nothing stands in the way"),
-        (&["--from", file, "--root", good], 2, "cannot be used with"),
+        (&["--from", file, "--root", good], 2, "a host is mounted, or recorded"),
         (&["--from", file, "history", "--root", good], 2, "a host is mounted, or recorded"),
         (&["--from", file, "history"], 3, "is a recording, which holds no history"),
         (&["--from", file, "verify"], 3, "is a recording, which holds no history"),

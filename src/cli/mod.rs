@@ -47,7 +47,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Look at the system mounted at DIR instead of the running one
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "from")]
+    #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Look at a host recorded with `vfioneer capture`
     #[arg(long, global = true, value_name = "FILE")]
@@ -161,7 +161,6 @@ fn print_error(error: &Error) {
 
 fn run(cli: &Cli) -> Result<Answer> {
     if cli.global.root.is_some() && cli.global.from.is_some() {
-        // clap sees this only if both stand on the same side of the verb.
         return Err(Error::usage("--root cannot be used with --from: a host is mounted, or recorded")
             .hint("leave out the one that does not lead to the host that you mean"));
     }
