@@ -61,6 +61,17 @@ impl Error {
         self
     }
 
+    /// The kind, as in JSON.
+    pub fn kind_id(&self) -> &'static str {
+        match self.kind {
+            Kind::Usage => "usage",
+            Kind::Refused => "refused",
+            Kind::Failed => "failed",
+            Kind::Incomplete => "incomplete",
+            Kind::Bug => "bug",
+        }
+    }
+
     /// The process exit code of this kind of error.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

@@ -379,7 +379,10 @@ fn roots_and_recordings_that_are_none() {
             let said = vfioneer(&args);
             said.sane(&format!("{option} {path:?} {verb:?}"));
             assert!(matches!(said.code, 2 | 3), "{option} {path:?}: {}", said.code);
-            assert_eq!(said.out, "", "{option} {path:?}");
+            match verb.contains(&"--json") {
+                true => assert_eq!(said.json()["schema"], "vfioneer/error/1", "{option} {path:?}"),
+                false => assert_eq!(said.out, "", "{option} {path:?}"),
+            }
             assert!(said.err.contains(&path), "{option} {path:?} is not named: {}", said.err);
         }
     }

@@ -38,7 +38,7 @@ fn exit_codes_and_streams() {
         (&["--root", good, "list", "intel"], 2, "more than one device"),
         (&["--root", good, "list", "7f:00.0"], 2, "no PCI function matches"),
         (&["--root", good, "list", ""], 2, "empty"),
-        (&["--root", good, "list", "7f:00.0", "--json"], 2, "no PCI function matches"),
+        (&["--root", good, "list", "--all", "--usb"], 2, "cannot be used with"),
         (&["--root", good, "list", "--usb", "01:00"], 2, "cannot be used with"),
         (&["--root", good, "check"], 0, "Nothing stands in the way"),
         (&["--root", good, "check", "01:00"], 0, "can be handed over now"),
@@ -51,12 +51,19 @@ fn exit_codes_and_streams() {
         (&["explain", "no video"], 0, "black-screen"),
         (&["explain", "vfio 0000:01:00.0: group 14 is not viable"], 0, "group-not-viable"),
         (&["explain", "qwertz uiop"], 2, "no page about"),
+        (&["explain", "broken reset"], 0, "No page is about \"broken reset\" itself. The nearest:"),
+        (&["--root", good, "history", "abc"], 2, "give a number that `vfioneer history` shows"),
+        (&["check", "--log", "-"], 0, "The text is empty.\n"),
+        (&["check", "--log", folder], 2, "is a directory\n"),
         (&["--root", good, "capture", file], 0, "--from '"),
         (&["--root", good, "capture", file], 3, "--force"),
         (&["--root", good, "capture", "--force", file], 0, "Wrote"),
         (&["--root", good, "capture", folder], 3, "is a directory"),
         (&["--from", file, "check"], 0, "Nothing stands in the way"),
-        (&["--from", file, "--root", good], 2, "cannot be used with"),
+        (&["--from", file, "--root", good], 2, "a host is mounted, or recorded"),
+        (&["--from", file, "history", "--root", good], 2, "a host is mounted, or recorded"),
+        (&["--from", file, "history"], 3, "is a recording, which holds no history"),
+        (&["--from", file, "verify"], 3, "is a recording, which holds no history"),
         (&["--from", file, "check", "--log", "x"], 2, "cannot be used with"),
         (&["check", "--log", "/nowhere/log"], 2, "/nowhere/log"),
         (&["frobnicate"], 2, "unrecognized subcommand"),
@@ -69,6 +76,47 @@ fn exit_codes_and_streams() {
         assert!(stream.contains(words), "{args:?}: {stream}");
         assert_eq!(other, "", "{args:?}");
     }
+}
+
+#[test]
+fn an_error_is_a_document_too() {
+    let good = tree(GOOD);
+    let good = good.path().to_str().unwrap();
+    for (args, code, kind) in [
+        (&["--root", good, "list", "7f:00.0", "--json"][..], 2, "usage"),
+        (&["--root", good, "list", "--usb", "--tree", "--json"], 2, "usage"),
+        (&["--root", good, "verify", "--json"], 3, "refused"),
+    ] {
+        let said = vfioneer(args);
+        let document = said.json();
+        assert_eq!((said.code, &document["schema"]), (code, &"vfioneer/error/1".into()), "{args:?}");
+        assert_eq!((&document["kind"], &document["exit_code"]), (&kind.into(), &code.into()));
+        let message = document["message"].as_str().unwrap();
+        assert!(said.err.contains(message) && document["hints"].is_array(), "{message}: {}", said.err);
+    }
+}
+
+#[test]
+fn what_is_suggested_leads_to_the_same_host() {
+    let good = tree(GOOD);
+    let good = good.path().to_str().unwrap();
+    let said = vfioneer(&["--root", good, "list", "7f:00.0"]);
+    assert!(said.err.contains(&format!("`vfioneer --root {good} list --all`")), "{}", said.err);
+    let said = vfioneer(&["--root", good, "list"]);
+    assert!(!said.out.contains("explain group") || said.out.contains(&format!("--root {good} explain group")));
+    let said = vfioneer(&["--root", good]);
+    assert!(said.out.contains(&format!("(vfioneer --root {good} list)")), "{}", said.out);
+}
+
+#[test]
+fn columns_are_kept_to_where_they_are_given() {
+    let good = tree(GOOD);
+    let lines = |columns: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vfioneer"));
+        let said = run(command.arg("--root").arg(good.path()).arg("list").env("COLUMNS", columns).stdin(Stdio::null()));
+        said.out.lines().map(|line| line.chars().count()).max().unwrap()
+    };
+    assert!(lines("60") <= 60 && lines("no number") > 60);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use vfioneer::checks::pages;
+use vfioneer::facts::boot::Chain;
 use vfioneer::facts::{self, Needs};
 
 #[path = "lab/cells.rs"]
@@ -83,7 +84,8 @@ fn what_is_supported_and_how_that_was_proven() {
             Needs { images: false, ..Needs::ALL },
         );
         let Some(chain) = snap.boot.chain() else { continue };
-        let generator = snap.initramfs.generator.known().map_or(String::new(), |generator| format!("{generator:?}"));
+        let generator =
+            snap.initramfs.generator.known().map_or("", |generator| called(&format!("{generator:?}"))).to_owned();
         let expected = |file: String| hosts::dir().join(&name).join("expected").join(file);
         let applied = file.plans.keys().any(|goal| expected(format!("apply-{goal}.diff")).is_file());
         let by_hand = file.plans.keys().any(|goal| {
@@ -91,10 +93,12 @@ fn what_is_supported_and_how_that_was_proven() {
                 .is_ok_and(|text| text.contains("To do by hand"))
         });
         let [recorded, instructions] = rows.entry((chain.title().to_owned(), generator)).or_default();
-        if applied {
-            recorded.push(format!("`{name}`"));
-        } else if by_hand {
+        // Of these, the boot files themselves are a person's matter, whatever is applied besides.
+        let read_only = [Chain::Bootc, Chain::Sdbootutil, Chain::Limine, Chain::Refind, Chain::NixOs].contains(&chain);
+        if (read_only && applied) || (by_hand && !applied) {
             instructions.push(format!("`{name}`"));
+        } else if applied {
+            recorded.push(format!("`{name}`"));
         }
     }
     let booted = booted();
@@ -103,12 +107,28 @@ fn what_is_supported_and_how_that_was_proven() {
     }
     for (row, [recorded, instructions]) in &rows {
         let (chain, generator) = row;
+        if recorded.is_empty() && instructions.is_empty() && !booted.contains_key(row) {
+            continue;
+        }
         let booted: Vec<&str> = booted.get(row).into_iter().flatten().map(String::as_str).collect();
         let booted = booted.join("; ");
         let (recorded, instructions) = (recorded.join(" "), instructions.join(" "));
         writeln!(text, "| {chain} | {generator} | {booted} | {recorded} | {instructions} |").unwrap();
     }
     generated("support.md", &text);
+}
+
+/// A generator by the name of its package or project.
+fn called(generator: &str) -> &'static str {
+    match generator {
+        "InitramfsTools" => "initramfs-tools",
+        "Dracut" => "dracut",
+        "Mkinitcpio" => "mkinitcpio",
+        "RpmOstree" => "dracut, by rpm-ostree",
+        "Booster" => "booster",
+        "NixOs" => "NixOS's own",
+        other => panic!("a name for {other}"),
+    }
 }
 
 /// Per chain and generator, the releases, firmwares and layouts of the lab's cells that were seen to pass.
@@ -118,9 +138,9 @@ fn booted() -> BTreeMap<(String, String), BTreeSet<String>> {
     for take in takes::all().into_iter().filter(|take| proven.contains(&take.name().as_str())) {
         let variant = take.variant;
         let (generator, hostonly) = match variant.generator {
-            variant::Generator::Tools => ("InitramfsTools", ""),
-            variant::Generator::Dracut => ("Dracut", ""),
-            variant::Generator::DracutAny => ("Dracut", ", hostonly=no"),
+            variant::Generator::Tools => ("initramfs-tools", ""),
+            variant::Generator::Dracut => ("dracut", ""),
+            variant::Generator::DracutAny => ("dracut", ", hostonly=no"),
         };
         let layout = match variant.layout {
             variant::Layout::Plain => "",

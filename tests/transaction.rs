@@ -96,6 +96,17 @@ fn walk(dir: &Path, files: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
 const APPLY: &[&str] = &["apply", "--iommu-pt", "--yes"];
 
 #[test]
+fn a_root_may_be_named_from_where_one_stands() {
+    let Some(host) = Mounted::new() else { return };
+    let (above, name) = (host.dir.path().parent().unwrap(), host.dir.path().file_name().unwrap().to_str().unwrap());
+    for (verb, code) in [(APPLY, 10), (&["rollback", "--yes"], 0)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vfioneer"));
+        let said = program::run(command.current_dir(above).args(["--root", name]).args(verb));
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+    }
+}
+
+#[test]
 fn there_and_back() {
     let Some(host) = Mounted::new() else { return };
     let first = host.state();
@@ -150,6 +161,12 @@ fn a_tool_that_fails_and_a_file_that_somebody_changed() {
     {
         assert!(said.err.contains(words), "{words}: {}", said.err);
     }
+    let kept = format!("{}/var/lib/vfioneer/transactions/1/output/1", host.dir.path().display());
+    assert!(
+        said.err.contains(&format!("all of its output is in {kept}\n")) && Path::new(&kept).is_file(),
+        "{}",
+        said.err
+    );
     assert!(host.state() == first, "not undone");
     assert!(host.run(&["history"], 0).out.contains("failed"));
 
@@ -160,6 +177,29 @@ fn a_tool_that_fails_and_a_file_that_somebody_changed() {
     let said = host.run(&["rollback", "--yes"], 5);
     assert!(said.out.contains("/etc/default/grub") && said.out.contains("before/0"), "{}", said.out);
     assert_eq!(std::fs::read_to_string(host.at("etc/default/grub")).unwrap(), text);
+}
+
+#[test]
+fn what_was_interrupted_is_said_first() {
+    let Some(host) = Mounted::new() else { return };
+    host.run(APPLY, 10);
+    assert_eq!(host.run(&["plan", "--iommu-pt"], 0).err, "");
+    let journal = host.at("var/lib/vfioneer/transactions/1/journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let begun: String = text
+        .lines()
+        .filter(|line| !line.contains("\"end\"") && !line.contains("\"swept\""))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    std::fs::write(&journal, begun).unwrap();
+    let root = host.dir.path().display().to_string();
+    for (args, code) in [(&[][..], 0), (&["plan", "--iommu-pt"], 0), (&["check"], 0)] {
+        let said = host.run(args, code);
+        assert!(said.err.starts_with("vfioneer: transaction 1 was interrupted"), "{}", said.err);
+        assert!(said.err.contains(&format!("vfioneer --root {root} rollback\n")), "{}", said.err);
+    }
+    host.run(&["rollback", "--yes"], 0);
+    assert_eq!(host.run(&["check"], 0).err, "");
 }
 
 #[test]

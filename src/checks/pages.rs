@@ -69,6 +69,11 @@ pub fn find(query: &str) -> Vec<Page> {
     found.into_iter().map(|(_, page)| page).collect()
 }
 
+/// True if a query is a page's id or one of its aliases, and not only near it.
+pub fn is_name(page: &Page, query: &str) -> bool {
+    fit(page, &words(query)) >= EXACT
+}
+
 /// The fit of an alias that is exactly what was asked for; an id is one better.
 const EXACT: usize = 1000;
 

@@ -1,7 +1,7 @@
 //! `vfioneer apply PLAN|DEVICE…`: a plan as one transaction.
 
 use super::change::{self, Progress, REBOOT};
-use super::plan::GoalArgs;
+use super::plan::{GoalArgs, arguments as plan_arguments};
 use super::{Answer, Global};
 use crate::apply::Session;
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::facts::{Needs, Snapshot};
 use crate::goal::Request;
 use crate::host::{Caller, Fact, Interrupt, console};
 use crate::plan::{self, Plan};
+use crate::report::plan::Next;
 use crate::report::{self, Style};
 use clap::Args;
 use serde_json::Value;
@@ -16,8 +17,8 @@ use serde_json::Value;
 /// Arguments of `apply`.
 #[derive(Args, Debug)]
 #[command(override_usage = "vfioneer apply [OPTIONS] <PLAN|DEVICE...>")]
-#[command(after_help = "Instead of devices, a plan file that `vfioneer plan -o FILE` wrote; it is applied only\n\
-    while this host still gives the same plan.\n\n\
+#[command(after_help = "Instead of devices, a plan file that `vfioneer plan -o FILE` wrote; it is\n\
+    applied only while this host still gives the same plan.\n\n\
     Exit codes: 0 done, 2 usage, 3 refused and nothing changed, 4 failed and undone,\n\
     5 a person is needed, 10 done: reboot, then `vfioneer verify`.")]
 pub struct ApplyArgs {
@@ -30,9 +31,20 @@ pub struct ApplyArgs {
 
 pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     let document = args.goal.plan_file().map(read).transpose()?.flatten();
+    alone(&args.goal, document.is_some())?;
     let request = match &document {
         Some(document) => Request::from_json(document.get("goal").unwrap_or(&Value::Null))?,
         None => args.goal.request()?,
+    };
+    if document.as_ref().is_some_and(is_of_recording) {
+        return Err(Error::refused("this plan was made from a recording: it is for reading only")
+            .hint("make it on the host itself: `vfioneer plan DEVICE -o FILE`"));
+    }
+    let options = global.host_options();
+    let shown = Next { options: &options, ..Next::default() };
+    let arguments = match document {
+        Some(_) => plan_arguments(&request),
+        None => args.goal.typed(),
     };
     let host = change::host(global)?;
     let mut progress = Progress::new(global);
@@ -44,15 +56,15 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     let plan = plan::make(&snap, &goal);
     if let Some(difference) = document.as_ref().and_then(|document| plan::difference(document, &plan)) {
         return Err(Error::refused(format!("this host does not give that plan: {difference}"))
-            .hint("make the plan again with `vfioneer plan -o FILE`, look at it, then apply it"));
+            .hint(format!("make the plan again with `vfioneer plan {arguments} -o FILE`, look at it, then apply it")));
     }
-    applicable(&snap, &plan, global)?;
+    applicable(&snap, &plan, &shown, &arguments)?;
     if plan.steps.is_empty() {
         return Ok(Answer::yes(report::transaction::nothing(global.json)));
     }
     if document.is_none() {
         if !global.json {
-            console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &report::plan::Next::default()));
+            console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &shown));
         }
         change::consent(args.yes, "Apply this?")?;
     }
@@ -83,11 +95,11 @@ fn is_the_same(shown: &Plan, now: &Plan) -> Result<()> {
 }
 
 /// Refuses what `apply` does not do, with what `plan` says about it.
-fn applicable(snap: &Snapshot, plan: &Plan, global: &Global) -> Result<()> {
+fn applicable(snap: &Snapshot, plan: &Plan, shown: &Next<'_>, arguments: &str) -> Result<()> {
     if plan.applicable {
         return Ok(());
     }
-    console::stderr(&report::plan::text(&Style::stderr(), snap, plan, &report::plan::Next::default()));
+    console::stderr(&report::plan::text(&Style::stderr(), snap, plan, shown));
     let (what, hint) = match plan.refused.first() {
         Some(first) if first.allowable => (
             "this plan is refused, for the reasons above",
@@ -96,10 +108,41 @@ fn applicable(snap: &Snapshot, plan: &Plan, global: &Global) -> Result<()> {
         Some(_) => ("this plan is refused, for the reasons above", "there is no safe way to allow it".to_owned()),
         None => (
             "part of this plan is done by hand",
-            format!("do it as said above, then run this again (`vfioneer {}plan` shows it)", global.host_options()),
+            format!("do it as said above, then run this again; `vfioneer plan {arguments}` shows what is left"),
         ),
     };
     Err(Error::refused(what).hint(hint))
+}
+
+/// Refuses what stands beside a plan file: it has its own goal, and is the only one.
+fn alone(goal: &GoalArgs, is_plan: bool) -> Result<()> {
+    if let ([first, .., last], false) = (goal.named(), is_plan) {
+        let is_file = |name: &&String| match console::user_file(name) {
+            Fact::Known(bytes) => name.ends_with(".json") || bytes.trim_ascii_start().starts_with(b"{"),
+            _ => false,
+        };
+        return match goal.named().iter().find(is_file) {
+            Some(plan) => Err(Error::usage(format!("{plan} is a file, and more is named: give one plan, or devices"))
+                .hint(format!("one plan after the other, or the devices themselves: {first} … {last}"))),
+            None => Ok(()),
+        };
+    }
+    let beside = goal.beside_plan();
+    match is_plan && !beside.is_empty() {
+        true => {
+            Err(Error::usage(format!("{} cannot be used with a plan file, which has its own goal", beside.join(", ")))
+                .hint("make another plan with it: `vfioneer plan DEVICE -o FILE`, with the options there"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// True for a plan that nothing speaks against and that is not to be applied all the same; a recording has no fingerprint either.
+fn is_of_recording(plan: &Value) -> bool {
+    let none = |name: &str| plan.get(name).and_then(Value::as_array).is_some_and(Vec::is_empty);
+    plan.get("applicable") == Some(&Value::Bool(false))
+        && none("refused")
+        && (none("manual") || plan.get("host") == Some(&Value::Null))
 }
 
 /// A plan file; `None` if what was named is none.
@@ -117,10 +160,20 @@ fn read(name: &str) -> Result<Option<Value>> {
         _ => return Ok(None),
     };
     let hint = "give a file that `vfioneer plan -o FILE` wrote";
-    let document: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::usage(format!("{name} is no plan: {error}")).hint(hint))?;
+    let document: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        let what = match () {
+            () if bytes.trim_ascii().is_empty() => "is empty".to_owned(),
+            () if error.is_eof() => "is cut off: the end of the plan is missing".to_owned(),
+            () => format!("is no plan: {error}"),
+        };
+        Error::usage(format!("{name} {what}")).hint(hint)
+    })?;
     match document.get("schema").and_then(Value::as_str) {
         Some(plan::SCHEMA) => Ok(Some(document)),
+        Some(other) if other.starts_with("vfioneer/plan/") => {
+            Err(Error::refused(format!("{name} was made by another version of vfioneer ({other}): make it again"))
+                .hint(hint))
+        }
         Some(other) => {
             Err(Error::refused(format!("{name} is {other:?}; this vfioneer applies {:?}", plan::SCHEMA)).hint(hint))
         }

@@ -3,7 +3,7 @@
 use super::Global;
 use crate::apply::{Event, Recovered};
 use crate::error::{Error, Result};
-use crate::host::{TreeMut, console};
+use crate::host::{Tree, TreeMut, console};
 use crate::report::plan::what;
 use crate::report::{cut, plain};
 
@@ -16,9 +16,10 @@ const LONGEST: usize = 160;
 /// The host that the options name, to be changed.
 pub(super) fn host(global: &Global) -> Result<TreeMut> {
     match (&global.root, &global.from) {
-        (_, Some(_)) => Err(Error::refused("a recorded host cannot be changed")
+        (None, Some(_)) => Err(Error::refused("a recorded host cannot be changed")
             .hint("run the command on the host itself, or with --root on its mounted system")),
-        (Some(dir), None) => TreeMut::mounted(dir),
+        // Its commands are started elsewhere.
+        (Some(dir), _) => TreeMut::mounted(&Tree::absolute(dir)),
         (None, None) => Ok(TreeMut::live()),
     }
 }

@@ -30,7 +30,13 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Answer> {
             return Err(Error::usage("--log cannot be used with --root or --from")
                 .hint("pasted text is read by itself: leave the other option out"));
         }
-        Some(name) => paste(name)?,
+        Some(name) => {
+            let snap = paste(name)?;
+            if !global.json && snap.log.known().is_some_and(|log| log.text.trim().is_empty()) {
+                return Ok(Answer::yes("The text is empty.\n".to_owned()));
+            }
+            snap
+        }
         None => global.snapshot(Needs::ALL)?,
     };
     let goal = Goal::resolve(&args.device, args.only, &snap.pci)?;
@@ -39,7 +45,8 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Answer> {
     let text = if global.json {
         report::json::check(verdict, &findings)
     } else {
-        report::check::findings(&global.style(), &snap, &goal, verdict, &findings, global.verbose)
+        let text = report::check::findings(&global.style(), &snap, &goal, verdict, &findings, global.verbose);
+        report::at_host(&text, &global.host_options())
     };
     Ok(Answer { text, code: u8::from(has_error(&findings)) })
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::facts::Needs;
 use crate::facts::pasted;
 use crate::goal::Goal;
-use crate::report::{self, markdown};
+use crate::report::{self, markdown, plain};
 use clap::Args;
 use serde_json::json;
 
@@ -31,7 +31,15 @@ pub(super) fn run(global: &Global, args: &ExplainArgs) -> Result<Answer> {
         (None, true) => Err(Error::usage(format!("no page about {query:?}"))
             .hint("`vfioneer explain` lists all pages")
             .hint("a message of the kernel or the hypervisor: `vfioneer check --log -`, and paste it")),
-        (None, false) => Ok(Answer::yes(index(global, &found))),
+        (None, false) => {
+            let near = !query.trim().is_empty() && !global.json && !found.iter().any(|p| pages::is_name(p, &query));
+            let first = if near {
+                format!("No page is about {:?} itself. The nearest:\n\n", plain(&query))
+            } else {
+                String::new()
+            };
+            Ok(Answer::yes(first + &index(global, &found)))
+        }
     }
 }
 

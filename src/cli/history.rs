@@ -10,10 +10,12 @@ use clap::Args;
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
     /// Show the steps of this transaction, their results and what their commands printed
+    #[arg(value_parser = super::transaction)]
     id: Option<u32>,
 }
 
 pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Answer> {
+    global.has_history()?;
     let host = global.host()?;
     let entries = history::all(host.as_ref())?;
     let Some(id) = args.id else {

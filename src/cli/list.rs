@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::facts::Needs;
 use crate::facts::pci::Function;
 use crate::goal;
-use crate::report;
+use crate::report::{self, Style};
 use clap::Args;
 
 /// Arguments of `list`.
@@ -14,7 +14,7 @@ pub struct ListArgs {
     /// Only these devices, with everything that is known of each
     device: Vec<String>,
     /// Every function, bridges and chipset parts too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "usb")]
     all: bool,
     /// Below the bridges that lead to them
     #[arg(long, conflicts_with = "usb")]
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Answer> {
         functions.sort_by_key(|f| f.address);
         functions.dedup_by_key(|f| f.address);
     }
-    let style = global.style();
+    let style = Style::table();
     let text = match (global.json, args.usb, args.tree) {
         (true, true, _) => report::json::usb(&snap),
         (true, false, _) => report::json::list(&snap, &functions),
@@ -63,5 +63,5 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Answer> {
         }
         (false, false, false) => report::list::table(&style, &snap, &functions),
     };
-    Ok(Answer::yes(text))
+    Ok(Answer::yes(if global.json { text } else { report::at_host(&text, &global.host_options()) }))
 }

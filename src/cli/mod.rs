@@ -14,8 +14,8 @@ mod verify;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
-use crate::host::{Host, Tree, archive, console};
-use crate::report::{Style, plain};
+use crate::host::{Host, Kind, Tree, archive, console};
+use crate::report::{self, Style, plain};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Look at the system mounted at DIR instead of the running one
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "from")]
+    #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Look at a host recorded with `vfioneer capture`
     #[arg(long, global = true, value_name = "FILE")]
@@ -113,6 +113,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         ));
         std::process::exit(70);
     }));
+    let args: Vec<OsString> = args.into_iter().collect();
+    let json = args.iter().any(|arg| arg == "--json");
     let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -120,6 +122,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let text = error.render();
             if error.use_stderr() {
                 console::stderr(&text.ansi().to_string());
+                if json {
+                    let text = text.to_string();
+                    let line = text.lines().next().unwrap_or_default();
+                    print_error(&Error::usage(line.strip_prefix("error: ").unwrap_or(line)));
+                }
             } else {
                 // Help that nobody could read is no reason for another exit code.
                 let _ = console::stdout(&text.ansi().to_string());
@@ -132,7 +139,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match said {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            let error = cli.global.placed(error);
             console::stderr(&render_error(&error));
+            if cli.global.json {
+                print_error(&error);
+            }
             ExitCode::from(error.exit_code())
         }
     }
@@ -143,7 +154,16 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// For a program that reads the answer. If nobody can, the text on stderr stands.
+fn print_error(error: &Error) {
+    let _ = console::stdout(&report::json::error(error));
+}
+
 fn run(cli: &Cli) -> Result<Answer> {
+    if cli.global.root.is_some() && cli.global.from.is_some() {
+        return Err(Error::usage("--root cannot be used with --from: a host is mounted, or recorded")
+            .hint("leave out the one that does not lead to the host that you mean"));
+    }
     match &cli.verb {
         None => overview::run(&cli.global),
         Some(Verb::List(args)) => list::run(&cli.global, args),
@@ -170,20 +190,61 @@ fn color(choice: clap::ColorChoice) {
 
 fn render_error(error: &Error) -> String {
     let style = Style::stderr();
-    let mut text = format!("{} {}\n", style.error("vfioneer:"), plain(&error.to_string()));
-    for hint in &error.hints {
-        text.push_str(&format!("  {}\n", plain(hint)));
-    }
+    let lines = |text: &str| match console::stderr_width() {
+        Some(columns) if !stands_as_it_is(text) => report::wrap(text, 2, columns),
+        _ => format!("  {text}\n"),
+    };
+    let first = lines(&plain(&format!("vfioneer: {error}")));
+    let first = first.trim_start().strip_prefix("vfioneer:").unwrap_or_default().to_owned();
+    let mut text = format!("{}{first}", style.error("vfioneer:"));
+    text.extend(error.hints.iter().map(|hint| lines(&plain(hint))));
     text
 }
 
+/// Tables, what a command printed, and commands.
+fn stands_as_it_is(text: &str) -> bool {
+    text.contains("  ") || ["| ", "sudo ", STEP_BY_HAND].iter().any(|start| text.starts_with(start))
+}
+
+/// How a hint begins that says what a person does in place of a step.
+const STEP_BY_HAND: &str = "what is to be done there:";
+/// What belongs to a mounted host.
+const STATE: &str = " /var/lib/vfioneer";
+
+/// True if a hint is a command's own output.
+fn is_output(hint: &str) -> bool {
+    hint.starts_with("| ")
+}
+
 impl Global {
+    /// An error as it is to be read from here: commands lead to the same host, and paths of its records below its root.
+    fn placed(&self, mut error: Error) -> Error {
+        let options = self.host_options();
+        let root = self.root.as_ref().map(|dir| dir.display().to_string());
+        let root = root.as_deref().map(|root| root.trim_end_matches('/'));
+        let below = |text: &str| match root {
+            Some(root) => text.replace(STATE, &format!(" {root}{}", STATE.trim_start())),
+            None => text.to_owned(),
+        };
+        error.message = report::at_host(&below(&error.message), &options);
+        for hint in error.hints.iter_mut().filter(|hint| !is_output(hint)) {
+            if let Some(root) = root.filter(|_| hint.starts_with(STEP_BY_HAND)) {
+                hint.push_str(&format!(" (with {root} as the root)"));
+                continue;
+            }
+            // A command that ends a hint is one between backquotes.
+            if let Some((text, command)) = hint.rsplit_once(": vfioneer ") {
+                *hint = format!("{text}: `vfioneer {command}`");
+            }
+            *hint = report::at_host(&below(hint), &options);
+        }
+        error
+    }
+
     /// Opens the host that the options name.
     fn host(&self) -> Result<Box<dyn Host>> {
         Ok(match (&self.root, &self.from) {
-            // clap sees this only if both stand on the same side of the verb.
-            (Some(_), Some(_)) => return Err(Error::usage("--root cannot be used with --from")),
-            (Some(dir), None) => Box::new(Tree::mounted(dir)?),
+            (Some(dir), _) => Box::new(Tree::mounted(dir)?),
             (None, Some(file)) => Box::new(archive::load(file)?),
             (None, None) => Box::new(Tree::live()),
         })
@@ -192,8 +253,34 @@ impl Global {
     /// Reads the host, showing on a terminal that something happens if it takes long.
     fn snapshot(&self, needs: Needs) -> Result<Snapshot> {
         let host = self.host()?;
+        self.tell_open(host.as_ref());
         let label = host.label();
         Ok(console::with_progress(&format!("reading {label}"), || facts::collect(host.as_ref(), needs)))
+    }
+
+    /// Says on stderr, where it can be seen, that a transaction did not come to its end.
+    fn tell_open(&self, host: &dyn Host) {
+        if host.kind() == Kind::Recorded {
+            return;
+        }
+        let all = crate::apply::history::all(host).unwrap_or_default();
+        let open = all.iter().filter_map(|entry| entry.transaction.as_ref().ok()).find(|one| one.journal.is_open());
+        if let Some(one) = open {
+            console::stderr(&format!(
+                "vfioneer: transaction {} was interrupted, or is still at work. If nothing is: vfioneer {}rollback\n",
+                one.id,
+                self.host_options()
+            ));
+        }
+    }
+
+    /// Refuses a verb that reads the records of transactions, which a recording does not hold.
+    fn has_history(&self) -> Result<()> {
+        match &self.from {
+            Some(file) => Err(Error::refused(format!("{} is a recording, which holds no history", file.display()))
+                .hint("run the command on the host itself, or with --root on its mounted system")),
+            None => Ok(()),
+        }
     }
 
     /// How to write on stdout.
@@ -209,6 +296,11 @@ impl Global {
             (None, None) => String::new(),
         }
     }
+}
+
+/// A transaction's number, as clap reads it.
+fn transaction(text: &str) -> std::result::Result<u32, String> {
+    text.parse().map_err(|_| "give a number that `vfioneer history` shows".to_owned())
 }
 
 /// A word as a shell takes it.

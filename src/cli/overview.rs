@@ -5,7 +5,7 @@ use crate::checks;
 use crate::error::Result;
 use crate::facts::Needs;
 use crate::goal::Goal;
-use crate::report;
+use crate::report::{self, Style};
 
 pub(super) fn run(global: &Global) -> Result<Answer> {
     let snap = global.snapshot(Needs::ALL)?;
@@ -13,5 +13,5 @@ pub(super) fn run(global: &Global) -> Result<Answer> {
     if global.json {
         return Ok(Answer::yes(report::overview::json(&snap, &findings)));
     }
-    Ok(Answer::yes(report::overview::text(&global.style(), &snap, &findings, &global.host_options())))
+    Ok(Answer::yes(report::overview::text(&Style::table(), &snap, &findings, &global.host_options())))
 }

@@ -6,6 +6,7 @@ use crate::apply::store::Transaction;
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs};
 use crate::host::{Host, console};
+use crate::report::at_host;
 use crate::report::verify::{self as report, Asked};
 use crate::verify::{self, Applied, State};
 use clap::Args;
@@ -19,6 +20,7 @@ const NOT_KNOWN: u8 = 3;
     3 nothing was applied, or something cannot be known (not root).")]
 pub struct VerifyArgs {
     /// The transaction, by its number in `vfioneer history`; without it the last one that was applied
+    #[arg(value_parser = super::transaction)]
     id: Option<u32>,
     /// Ask only whether what boots next will still do what was applied
     #[arg(long)]
@@ -29,6 +31,7 @@ pub struct VerifyArgs {
 }
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
+    global.has_history()?;
     let host = global.host()?;
     let Some(transaction) = find(host.as_ref(), args)? else { return Ok(Answer::yes(String::new())) };
     let label = host.label();
@@ -45,7 +48,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
     let asked = Asked { id: transaction.id, next_boot: args.next_boot };
     let text = match global.json {
         true => report::json(asked, &outcomes),
-        false => report::text(&global.style(), asked, &outcomes, args.quiet),
+        false => at_host(&report::text(&global.style(), asked, &outcomes, args.quiet), &global.host_options()),
     };
     let code = match () {
         () if report::any(&outcomes, State::Fails) => 1,

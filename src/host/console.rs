@@ -33,6 +33,19 @@ pub fn width() -> Option<usize> {
     Some(if columns == 0 { 80 } else { columns })
 }
 
+/// Columns of the terminal on stderr; `None` if that is none.
+pub fn stderr_width() -> Option<usize> {
+    let err = rustix::stdio::stderr();
+    let columns = isatty(err).then(|| tcgetwinsize(err).map_or(0, |size| usize::from(size.ws_col)))?;
+    Some(if columns == 0 { 80 } else { columns })
+}
+
+/// What the environment says of columns, for where there is no terminal.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn columns() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0)
+}
+
 /// Runs `work`; if it takes over a second, says on a terminal what is being done and for how long.
 pub fn with_progress<T>(what: &str, work: impl FnOnce() -> T) -> T {
     if !isatty(rustix::stdio::stderr()) {
@@ -84,8 +97,13 @@ pub fn user_file(path: &str) -> Fact<Vec<u8>> {
         Ok(file) => limited(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Fact::Absent,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Fact::Unknown(Why::NotPermitted),
-        Err(error) => Fact::Unknown(Why::Io(error.to_string())),
+        Err(error) => Fact::Unknown(Why::Io(words(&error))),
     }
+}
+
+/// The operating system's words, without Rust's `(os error N)`.
+fn words(error: &std::io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 fn limited(source: impl Read) -> Fact<Vec<u8>> {
@@ -93,6 +111,6 @@ fn limited(source: impl Read) -> Fact<Vec<u8>> {
     match source.take(READ_LIMIT as u64 + 1).read_to_end(&mut bytes) {
         Ok(read) if read > READ_LIMIT => Fact::Unknown(Why::TooLarge),
         Ok(_) => Fact::Known(bytes),
-        Err(error) => Fact::Unknown(Why::Io(error.to_string())),
+        Err(error) => Fact::Unknown(Why::Io(words(&error))),
     }
 }

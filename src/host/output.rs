@@ -5,17 +5,56 @@ use crate::error::{Error, Result};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Refuses if `path` is there and `replace` does not allow that.
+/// How much of a file is looked at to see what it is.
+const START: u64 = 64 << 10;
+/// The most links that are followed; the kernel's own limit.
+const LINKS: usize = 40;
+
+/// Refuses if `path` is there and `replace` does not allow that, and what is no regular file in any case.
 pub fn check_free(path: &Path, replace: bool) -> Result<()> {
-    match fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if fs::FileType::from_raw_mode(stat.st_mode).is_dir() => {
-            Err(Error::refused(format!("{} is a directory", path.display())).hint("give the name of a new file"))
-        }
-        Ok(_) if !replace => Err(there(path)),
-        _ => Ok(()),
+    match no_file(path) {
+        Some(what) => Err(Error::refused(format!("{} is {what}", path.display())).hint("give the name of a new file")),
+        None if !replace && is_there(path) => Err(there(path)),
+        None => Ok(()),
     }
+}
+
+/// What stands at a path if it is no regular file, links followed; `None` for a file, or nothing.
+pub fn no_file(path: &Path) -> Option<&'static str> {
+    let stat = fs::statat(CWD, path, AtFlags::empty()).ok()?;
+    match fs::FileType::from_raw_mode(stat.st_mode) {
+        fs::FileType::RegularFile => None,
+        fs::FileType::Directory => Some("a directory"),
+        fs::FileType::Fifo => Some("a FIFO"),
+        fs::FileType::Socket => Some("a socket"),
+        _ => Some("a device"),
+    }
+}
+
+/// Where a path leads: the name behind its links, whether anything is there or not.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn target(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    path
+}
+
+/// The first bytes of a regular file; `None` if there is none that can be read.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn start(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(START).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// True if anything is at a path, be it a link.
+pub fn is_there(path: &Path) -> bool {
+    fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Writes a file whole or not at all: a temporary one beside it, then renamed into place.
@@ -144,6 +183,16 @@ mod tests {
             assert_eq!(error.exit_code(), 3, "{bad}");
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        // What is no file is never replaced, by way of a link neither.
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        symlink("pipe", dir.path().join("to-pipe")).unwrap();
+        for name in ["pipe", "to-pipe"] {
+            let error = write(&dir.path().join(name), b"x", 0o644, true).unwrap_err();
+            assert_eq!((error.exit_code(), error.message.ends_with("is a FIFO")), (3, true), "{name}");
+        }
+        assert_eq!(no_file(&pipe), Some("a FIFO"));
+        assert_eq!((target(&dir.path().join("to-pipe")), no_file(&path)), (pipe, None));
         assert_ne!(random().unwrap(), random().unwrap());
     }
 }

@@ -93,6 +93,12 @@ impl Tree {
         }
     }
 
+    /// A root's path as it holds in every working directory; as it was given if nothing is there.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn absolute(dir: &std::path::Path) -> std::path::PathBuf {
+        std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())
+    }
+
     /// The same, taken for a system that runs.
     pub(super) fn running(mut self) -> Tree {
         self.kind = Kind::Live;

@@ -101,7 +101,7 @@ fn summary(style: &Style, snap: &Snapshot, goal: &Goal, verdict: Verdict, findin
         (Origin::Paste(_), Verdict::Unknown) => format!("{} That is a part of the picture.", read(snap)),
         (Origin::Paste(_), _) => format!("{} {}", read(snap), verdict.meaning()),
         (Origin::Host(..), Verdict::Ready) if goal.devices.is_empty() => {
-            format!("{} For one device: vfioneer check DEVICE", verdict.meaning())
+            format!("{} For one device: `vfioneer check DEVICE`", verdict.meaning())
         }
         (Origin::Host(..), Verdict::Unknown) if snap.pci.functions.is_empty() => {
             format!("{} PCI functions: {}.", verdict.meaning(), plain(&snap.pci.why_none()))

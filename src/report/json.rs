@@ -3,6 +3,7 @@
 
 use crate::checks::verdict::Verdict;
 use crate::checks::{Finding, pages};
+use crate::error::Error;
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::facts::usb::UsbDevice;
@@ -97,4 +98,16 @@ fn device(function: &Function) -> Value {
         },
         "parent": value(&function.parent),
     })
+}
+
+/// What a command that ends with an error says with `--json`: `vfioneer/error/1`.
+pub fn error(error: &Error) -> String {
+    let document = json!({
+        "schema": "vfioneer/error/1",
+        "kind": error.kind_id(),
+        "message": error.message,
+        "hints": error.hints,
+        "exit_code": error.exit_code(),
+    });
+    format!("{document:#}\n")
 }

@@ -32,6 +32,11 @@ impl Style {
         Style { width: console::width() }
     }
 
+    /// Of stdout for tables that nobody feeds to a program: what COLUMNS says where it is no terminal.
+    pub fn table() -> Style {
+        Style { width: console::width().or_else(console::columns) }
+    }
+
     /// Of stderr.
     pub fn stderr() -> Style {
         Style { width: None }
@@ -139,25 +144,67 @@ fn called(vendor: &str) -> &str {
     end.and_then(|end| vendor.get(..end)).unwrap_or(vendor)
 }
 
-/// Breaks text into lines of at most `columns`, each behind `indent` spaces; words longer than that stay whole.
+/// Breaks text into lines of at most `columns`, each behind `indent` spaces; words longer than that stay whole, and so do
+/// vfioneer's own commands between backquotes, which somebody copies.
 pub fn wrap(text: &str, indent: usize, columns: usize) -> String {
     let room = columns.saturating_sub(indent).max(20);
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
         let mut line = String::new();
-        for word in paragraph.split_whitespace() {
+        let mut words = paragraph.split_whitespace();
+        while let Some(word) = words.next() {
+            let word = whole(word, &mut words);
             if !line.is_empty() && line.width() + 1 + word.width() > room {
                 lines.push(std::mem::take(&mut line));
             }
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
         lines.push(line);
     }
     let margin = " ".repeat(indent);
     lines.iter().map(|line| format!("{}\n", format!("{margin}{line}").trim_end())).collect()
+}
+
+/// A command between backquotes with the words that belong to it; any other word alone.
+fn whole(word: &str, more: &mut std::str::SplitWhitespace<'_>) -> String {
+    let mut whole = word.to_owned();
+    let starts = word.split_once('`').is_some_and(|(_, rest)| rest == "vfioneer");
+    let mut rest = more.clone();
+    while starts && whole.len() < LONGEST_COMMAND {
+        let Some(next) = rest.next() else { return word.to_owned() };
+        whole = format!("{whole} {next}");
+        if next.contains('`') {
+            *more = rest;
+            return whole;
+        }
+    }
+    word.to_owned()
+}
+
+/// A command that is longer than this is broken all the same.
+const LONGEST_COMMAND: usize = 400;
+
+/// Gives vfioneer's commands between backquotes the options that lead to the same host, where these matter and are not there.
+pub fn at_host(text: &str, options: &str) -> String {
+    const START: &str = "`vfioneer ";
+    if options.is_empty() {
+        return text.to_owned();
+    }
+    let mut parts = text.split(START);
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let command = part.split('`').next().unwrap_or_default();
+        let anywhere = ["--root", "--from", "capture", "check --log"].iter().any(|start| command.starts_with(start))
+            || command.starts_with("explain") && !command.starts_with("explain group")
+            || command.ends_with("--help");
+        said.push_str(START);
+        said.push_str(if anywhere { "" } else { options });
+        said.push_str(part);
+    }
+    said
 }
 
 /// Addresses as this host's user writes them: without the domain where there is only domain 0.
@@ -198,7 +245,7 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{called, cut, name_within, plain, wrap};
+    use super::{at_host, called, cut, name_within, plain, wrap};
     use crate::parse::address::Address;
 
     #[test]
@@ -239,6 +286,19 @@ mod tests {
     fn wraps_and_keeps_long_words() {
         assert_eq!(wrap("one two three", 2, 24), "  one two three\n");
         assert_eq!(wrap("aaaaaaaaaa bbbbbbbbbb cccc", 2, 22), "  aaaaaaaaaa\n  bbbbbbbbbb cccc\n");
+    }
+
+    #[test]
+    fn commands_stay_whole_and_lead_to_the_same_host() {
+        assert_eq!(wrap("one two `vfioneer plan 01:00` three", 0, 24), "one two\n`vfioneer plan 01:00`\nthree\n");
+        assert_eq!(wrap("`vfioneer plan", 0, 40), "`vfioneer plan\n");
+        let text = "`vfioneer list`, `vfioneer explain acs`, `vfioneer --root / check`, `vfioneer explain group 3`";
+        assert_eq!(
+            at_host(text, "--root /mnt "),
+            "`vfioneer --root /mnt list`, `vfioneer explain acs`, `vfioneer --root / check`, \
+             `vfioneer --root /mnt explain group 3`"
+        );
+        assert_eq!(at_host(text, ""), text);
     }
 
     #[test]

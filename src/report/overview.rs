@@ -27,7 +27,11 @@ pub fn text(style: &Style, snap: &Snapshot, findings: &[Finding], options: &str)
         text.push_str(&format!("{label}{}{}", " ".repeat(LABEL - label_width(finding)), message.trim_start()));
     }
     if trouble.len() > TROUBLE_SHOWN {
-        text.push_str(&format!("{:LABEL$}… and {} more (vfioneer check)\n", "", trouble.len() - TROUBLE_SHOWN));
+        text.push_str(&format!(
+            "{:LABEL$}… and {} more (vfioneer {options}check)\n",
+            "",
+            trouble.len() - TROUBLE_SHOWN
+        ));
     }
     text.push('\n');
     let main = candidates(snap);
@@ -42,7 +46,7 @@ pub fn text(style: &Style, snap: &Snapshot, findings: &[Finding], options: &str)
         _ if main.is_empty() => text.push_str("No GPU or accelerator is visible on this host.\n"),
         _ => {}
     }
-    others(&mut text, snap, &main);
+    others(&mut text, snap, &main, options);
     text.push('\n');
     text.push_str(&next(snap, findings, &main, options));
     text
@@ -215,7 +219,7 @@ fn candidate(style: &Style, text: &mut String, snap: &Snapshot, findings: &[Find
     text.push_str(&format!("{:LABEL$}{word}\n", ""));
 }
 
-fn others(text: &mut String, snap: &Snapshot, main: &[&Function]) {
+fn others(text: &mut String, snap: &Snapshot, main: &[&Function], options: &str) {
     let kinds =
         [(0x02, "network", "network"), (0x01, "storage", "storage"), (0x0c, "USB", "USB"), (0x04, "sound", "sound")];
     let mut parts = Vec::new();
@@ -232,7 +236,7 @@ fn others(text: &mut String, snap: &Snapshot, main: &[&Function]) {
         }
     }
     if !parts.is_empty() {
-        text.push_str(&format!("Also      {} (vfioneer list)\n", parts.join(" · ")));
+        text.push_str(&format!("Also      {} (vfioneer {options}list)\n", parts.join(" · ")));
     }
 }
 

@@ -1,11 +1,12 @@
 //! A plan as text for a terminal, as one unified diff, and as JSON.
 
-use super::{Short, Style, count, name_within, plain, wrap};
+use super::{Short, Style, at_host, count, name_within, plain, wrap};
 use crate::facts::{Origin, Snapshot, own};
 use crate::host::Kind;
 use crate::plan::Plan;
 use crate::steps::{Action, Product};
 use similar::TextDiff;
+use unicode_width::UnicodeWidthStr;
 
 /// `plan --json` and the plan file: `vfioneer/plan/1`.
 pub fn json(plan: &Plan) -> String {
@@ -16,10 +17,14 @@ pub fn json(plan: &Plan) -> String {
 /// What the report needs to name the command to type next; empty: none is named.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Next<'a> {
+    /// The options that lead to the same host, with a blank behind them.
+    pub options: &'a str,
     /// The arguments that lead to the same plan.
     pub arguments: &'a str,
     /// Where the plan was written.
     pub file: Option<&'a str>,
+    /// The findings that `--repair` does not mend.
+    pub left: &'a [&'a str],
     /// Say why each line of the guides is left out.
     pub verbose: bool,
     /// Show the lines of vfioneer's own scripts, too: the diff is then one that patch takes.
@@ -41,15 +46,15 @@ pub fn text(style: &Style, snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> Str
     }
     if !plan.manual.is_empty() {
         text.push_str(&format!("\n{}\n", style.warning("To do by hand: vfioneer does not change this")));
-        text.extend(plan.manual.iter().map(|line| wrap(&plain(line), 2, style.text_width())));
+        text.extend(plan.manual.iter().map(|line| by_hand(style, line)));
     }
     if !plan.notes.is_empty() {
         text.push_str(&format!("\n{}\n", style.strong("Notes")));
-        text.extend(plan.notes.iter().map(|note| item(style, "- ", note)));
+        text.extend(plan.notes.iter().map(|note| item(style, "- ", &at_host(note, next.options))));
     }
     text.push_str(&left_out(style, plan, next.verbose));
     text.push('\n');
-    text.push_str(&wrap(&what_next(snap, plan, next), 0, style.text_width()));
+    text.push_str(&what_next(style, snap, plan, next));
     text
 }
 
@@ -131,6 +136,14 @@ fn left_out(style: &Style, plan: &Plan, verbose: bool) -> String {
 fn item(style: &Style, label: &str, text: &str) -> String {
     let indent = label.len() + 2;
     format!("  {label}{}", wrap(&plain(text), indent, style.text_width()).trim_start())
+}
+
+/// A line for a person: what is to be typed begins with blanks and stays as it is.
+fn by_hand(style: &Style, line: &str) -> String {
+    match line.starts_with("  ") {
+        true => format!("  {}\n", plain(line)),
+        false => wrap(&plain(line), 2, style.text_width()),
+    }
 }
 
 /// One step in one line.
@@ -225,27 +238,42 @@ fn shown(style: &Style, diff: &str) -> String {
     text
 }
 
-fn what_next(snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> String {
+fn what_next(style: &Style, snap: &Snapshot, plan: &Plan, next: &Next<'_>) -> String {
+    let Next { options, arguments, .. } = next;
     let nothing = plan.is_empty();
-    let reboot = if plan.reboot { "reboot, then vfioneer verify" } else { "vfioneer verify" };
+    let verify = format!("vfioneer {options}verify");
     match &snap.origin {
         Origin::Host(Kind::Recorded, _) | Origin::Paste(_) if !nothing => {
-            return "This is a recording: the plan is for reading only.".to_owned();
+            return "This is a recording: the plan is for reading only.\n".to_owned();
         }
-        _ if nothing && plan.reboot => return format!("Nothing to change. Next: {reboot}"),
-        _ if nothing => return "Nothing to do: this host is as it should be.".to_owned(),
+        _ if nothing && plan.reboot => return said(style, "Nothing to change.", &format!("reboot, then {verify}")),
+        _ if nothing && !next.left.is_empty() => {
+            let left =
+                wrap(&format!("Nothing that --repair mends. Left: {}.", next.left.join(", ")), 0, style.text_width());
+            return format!("{left}Next: vfioneer {options}check\n");
+        }
+        _ if nothing => return "Nothing to do: this host is as it should be.\n".to_owned(),
         _ => {}
     }
     if !plan.manual.is_empty() {
-        return "Next: do the above by hand, then run this again.".to_owned();
+        return match arguments.is_empty() {
+            true => "Next: do the above by hand, then run this again.\n".to_owned(),
+            false => said(style, "Do the above by hand.", &format!("vfioneer {options}plan {arguments}")),
+        };
     }
     let number = count(plan.steps.len(), "step", "steps");
     let after = if plan.reboot { "a reboot after them" } else { "no reboot" };
-    if next.arguments.is_empty() && next.file.is_none() {
-        return format!("{number}, {after}.");
+    if arguments.is_empty() && next.file.is_none() {
+        return format!("{number}, {after}.\n");
     }
-    let apply = format!("vfioneer apply {}", next.file.unwrap_or(next.arguments));
-    format!("{number}, {after}. Next: {}", apply.trim_end())
+    let apply = format!("vfioneer {options}apply {}", next.file.unwrap_or(arguments));
+    said(style, &format!("{number}, {after}."), apply.trim_end())
+}
+
+/// A sentence and the command to type next, which is never broken.
+fn said(style: &Style, sentence: &str, command: &str) -> String {
+    let line = format!("{sentence} Next: {command}\n");
+    if line.trim_end().width() <= style.text_width() { line } else { format!("{sentence}\nNext: {command}\n") }
 }
 
 #[cfg(test)]

@@ -103,14 +103,17 @@ fn undecided(boot: &Boot, change: &WordChange) -> Work {
     for candidate in &boot.candidates {
         for evidence in &candidate.evidence {
             let line = evidence.line.map_or_else(String::new, |line| format!(":{line}"));
-            manual.push(format!("  {}: {}{line}: {}", candidate.chain.title(), evidence.source, evidence.text));
+            manual.push(format!("- {}: {}{line}: {}", candidate.chain.title(), evidence.source, evidence.text));
         }
     }
+    manual.push(reason("chain-settle", &[]));
     if !todo.add.is_empty() {
-        manual.push(reason("add-by-hand", &[("words", &todo.add.join(" "))]));
+        manual.push(reason("add-by-hand-line", &[]));
+        manual.push(format!("  {}", todo.add.join(" ")));
     }
     if !todo.remove.is_empty() {
-        manual.push(reason("remove-by-hand", &[("words", &todo.remove.join(" "))]));
+        manual.push(reason("remove-by-hand-line", &[]));
+        manual.push(format!("  {}", todo.remove.join(" ")));
     }
     Work { manual, ..Work::default() }
 }

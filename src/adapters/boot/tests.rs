@@ -1,5 +1,6 @@
 //! Chains whose words stand in text, or are given by a tool of the distribution.
 
+use super::WordChange;
 use super::testing::{Files, words};
 use super::{has_word, is_done};
 use crate::steps::{Action, Step};
@@ -242,7 +243,45 @@ fn instructions_show_the_line_before_and_after() {
     let nixos = limine.with("/etc/NIXOS", "");
     let text = nixos.work(&words("intel_iommu=on", "")).manual.join("\n");
     assert!(text.contains("boot.kernelParams = [ \"intel_iommu=on\" ];"), "{text}");
-    assert!(text.contains("nixos-rebuild boot"), "{text}");
+    assert!(text.contains("\n  nixos-rebuild boot\n") && text.ends_with("when it boots."), "{text}");
+    // An initrd that takes no files from here: by ids alone.
+    let images = WordChange { images: true, ..words("", "") };
+    assert!(nixos.work(&images).manual.join("\n").contains("--method ids"));
+    let text = nixos.work(&WordChange { ids: true, ..images }).manual.join("\n");
+    assert!(
+        text.contains("  boot.initrd.kernelModules = [ ") && text.contains("  boot.extraModprobeConfig = "),
+        "{text}"
+    );
+}
+
+#[test]
+fn instructions_end_once_they_were_followed() {
+    let before =
+        Files::new(&[("/proc/cmdline", "root=UUID=1 rw initrd=\\x\n"), ("/etc/kernel/cmdline", "root=UUID=1 rw\n")])
+            .loader("LoaderInfo", "systemd-boot 257")
+            .with("/etc/sysconfig/bootloader", "LOADER_TYPE=\"systemd-boot\"\n")
+            .with("/usr/bin/sdbootutil", "")
+            .with("/boot/efi/loader/entries/a.conf", "title A\noptions root=UUID=1 rw\nlinux /l\n");
+    let wanted = WordChange { images: true, ..words("intel_iommu=on", "") };
+    let text = before.work(&wanted).manual.join("\n");
+    assert!(
+        text.contains("/etc/kernel/cmdline, line 1:") && text.contains("  + root=UUID=1 rw intel_iommu=on\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n  sdbootutil update-all-entries\n"), "{text}");
+    let written = before.with("/etc/kernel/cmdline", "root=UUID=1 rw intel_iommu=on\n");
+    let text = written.work(&wanted).manual.join("\n");
+    assert!(text.contains("has the words") && !text.contains("  + ") && text.contains("\n  sdbootutil"), "{text}");
+    let made =
+        written.with("/boot/efi/loader/entries/a.conf", "title A\noptions root=UUID=1 rw intel_iommu=on\nlinux /l\n");
+    assert_eq!(made.work(&wanted).manual, [""; 0]);
+}
+
+#[test]
+fn who_boots_is_settled_by_a_boot() {
+    let host = Files::new(&[("/proc/cmdline", "root=UUID=1 rw\n"), ("/etc/default/grub", "GRUB_CMDLINE_LINUX=\"\"\n")]);
+    let text = host.work(&words("intel_iommu=on", "")).manual.join("\n");
+    assert!(text.contains("BOOT_IMAGE=") && text.ends_with("\n  intel_iommu=on"), "{text}");
 }
 
 #[test]

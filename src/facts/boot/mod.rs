@@ -17,7 +17,7 @@ pub use effect::{
 };
 pub use entries::read_unified;
 pub use grub::Generator;
-pub use rows::{refresh_command, words_by_hand};
+pub use rows::{commands_by_hand, initrd_by_hand, refresh_command, words_by_hand};
 
 pub(super) use found::packages;
 

@@ -10,6 +10,10 @@ struct Row {
     command: String,
     #[serde(default)]
     by_hand: Vec<String>,
+    #[serde(default)]
+    run: Vec<String>,
+    #[serde(default)]
+    initrd: Vec<String>,
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the table"))]
     source: String,
 }
@@ -30,14 +34,34 @@ fn row(chain: Chain) -> Option<&'static Row> {
 
 /// What makes the loader's files from the sources again; empty if nothing has to be run.
 pub fn refresh_command(chain: Chain, missing: &str) -> String {
-    row(chain).map_or_else(String::new, |row| row.command.replace("{words}", missing))
+    let words: Vec<String> = missing.split_whitespace().map(str::to_owned).collect();
+    row(chain).map_or_else(String::new, |row| fill(&row.command, &words))
 }
 
 /// Lines for a person who gives words to a chain that has no file of words; none for other chains.
 pub fn words_by_hand(chain: Chain, words: &[String]) -> Vec<String> {
-    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    let fill = |line: &String| line.replace("{quoted}", &quoted.join(" ")).replace("{listed}", &quoted.join(", "));
-    row(chain).map_or_else(Vec::new, |row| row.by_hand.iter().map(fill).collect())
+    row(chain).map_or_else(Vec::new, |row| row.by_hand.iter().map(|line| fill(line, words)).collect())
+}
+
+/// Lines with the commands that a person runs after that; none for a chain that needs none.
+pub fn commands_by_hand(chain: Chain, words: &[String]) -> Vec<String> {
+    let row = row(chain);
+    // Without a word there is nothing for its command to do.
+    let lines = row.into_iter().flat_map(|row| row.run.iter());
+    lines.filter(|line| !words.is_empty() || !line.contains("rpm-ostree")).map(|line| fill(line, words)).collect()
+}
+
+/// Lines that have the initrd of a chain take devices by their ids; none where files are put into it.
+pub fn initrd_by_hand(chain: Chain) -> Vec<String> {
+    row(chain).map_or_else(Vec::new, |row| row.initrd.clone())
+}
+
+fn fill(line: &str, words: &[String]) -> String {
+    let each = |one: fn(&String) -> String, between: &str| words.iter().map(one).collect::<Vec<_>>().join(between);
+    line.replace("{words}", &words.join(" "))
+        .replace("{quoted}", &each(|word| format!("\"{word}\""), " "))
+        .replace("{listed}", &each(|word| format!("\"{word}\""), ", "))
+        .replace("{appended}", &each(|word| format!("--append-if-missing={word}"), " "))
 }
 
 #[cfg(test)]
@@ -61,5 +85,10 @@ mod tests {
         assert_eq!(words_by_hand(Chain::Bootc, &words)[1], "  kargs = [\"intel_iommu=on\", \"iommu=pt\"]");
         assert!(words_by_hand(Chain::Limine, &words).is_empty());
         assert_eq!(refresh_command(Chain::Kernelstub, "a b"), "kernelstub -a \"a b\"");
+        assert_eq!(
+            commands_by_hand(Chain::Bootc, &words)[3],
+            "  rpm-ostree kargs --append-if-missing=intel_iommu=on --append-if-missing=iommu=pt"
+        );
+        assert_eq!(commands_by_hand(Chain::Bootc, &[]).len(), 2);
     }
 }

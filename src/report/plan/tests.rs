@@ -65,7 +65,7 @@ fn what_to_type_next() {
     let mut snap = t::healthy();
     snap.origin = crate::facts::Origin::Host(crate::host::Kind::Live, "here".into());
     let next = |plan: &Plan, file| {
-        let next = Next { arguments: "01:00 --iommu-pt", file, verbose: false, whole: false };
+        let next = Next { arguments: "01:00 --iommu-pt", file, ..Next::default() };
         let text = text(&Style { width: Some(80) }, &snap, plan, &next);
         text.lines().last().unwrap_or_default().to_owned()
     };
@@ -78,7 +78,19 @@ fn what_to_type_next() {
     live.reboot = false;
     assert_eq!(next(&live, None), "Nothing to do: this host is as it should be.");
     live.manual.push("Write this.".into());
-    assert_eq!(next(&live, None), "Next: do the above by hand, then run this again.");
+    assert_eq!(next(&live, None), "Do the above by hand. Next: vfioneer plan 01:00 --iommu-pt");
+    // Lines to be typed stay as they are.
+    let typed = format!("  + two  blanks {}", "word ".repeat(30).trim_end());
+    live.manual.push(typed.clone());
+    assert!(shown(&live, Some(40)).contains(&format!("\n  {typed}\n")));
+}
+
+#[test]
+fn what_repair_leaves_is_named() {
+    let nothing = Plan { manual: Vec::new(), reboot: false, ..plan(Vec::new()) };
+    let next = Next { options: "--root /mnt ", left: &["rom-shadowed", "group-shared"], ..Next::default() };
+    let text = text(&Style { width: Some(80) }, &t::healthy(), &nothing, &next);
+    assert!(text.ends_with("mends. Left: rom-shadowed, group-shared.\nNext: vfioneer --root /mnt check\n"), "{text}");
 }
 
 #[test]
