@@ -80,8 +80,9 @@ pub fn work(snap: &Snapshot) -> Work {
             work.files.push(Step::write(row.path, before, row.text, row.mode, reason("next-boot-hook", &[])));
         }
     }
-    // rpm-ostree has every image built with the claims.
-    if !watched && snap.initramfs.generator.known() != Some(&Generator::RpmOstree) {
+    // rpm-ostree and NixOS have every image built with the claims.
+    let always = matches!(snap.initramfs.generator.known(), Some(Generator::RpmOstree | Generator::NixOs));
+    if !watched && !always {
         work.notes.push(reason("next-boot-unwatched", &[]));
     }
     work

@@ -262,7 +262,7 @@ pub(super) fn arguments(request: &Request) -> String {
         device: request.devices.clone(),
         only: request.only,
         goal: None,
-        method: (request.method == Method::Ids).then(|| "ids".to_owned()),
+        method: (request.method == Some(Method::Ids)).then(|| "ids".to_owned()),
         allow: request.allow.iter().cloned().collect(),
         iommu_pt: request.iommu_pt,
         serial_console: request.serial_console.clone(),
