@@ -11,6 +11,7 @@ use crate::host::change::{FsKind, kept};
 use crate::host::{Fact, Host, HostMut, Kind};
 use crate::parse::address::Address;
 use crate::steps::{Action, Product, Step, sha256};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// An image grows by this much at the most, in tenths, over today's.
@@ -185,8 +186,32 @@ fn has_program(host: &dyn HostMut, program: &str) -> Result<()> {
     if host.has_program(program) {
         return Ok(());
     }
-    Err(Error::refused(format!("the program {program} is not installed on {}", host.label()))
-        .hint("install the package that has it, then try again"))
+    Err(Error::refused(format!("the program {program} is not installed on {}", host.label())).hint(
+        match package(program)? {
+            Some(packages) => format!("install its package ({packages}), then try again"),
+            None => "install the package that has it, then try again".to_owned(),
+        },
+    ))
+}
+
+/// The packages that bring a program, by family of distributions; `None` if no row tells.
+fn package(program: &str) -> Result<Option<String>> {
+    let mut rows: Programs = toml::from_str(include_str!("../../data/programs.toml"))
+        .map_err(|error| Error::bug(format!("data/programs.toml: {error}")))?;
+    rows.program.retain(|row| row.name == program);
+    Ok(rows.program.pop().map(|row| row.packages))
+}
+
+/// `data/programs.toml`.
+#[derive(Deserialize)]
+struct Programs {
+    program: Vec<Program>,
+}
+
+#[derive(Deserialize)]
+struct Program {
+    name: String,
+    packages: String,
 }
 
 /// Room that is needed, by file system.
@@ -276,4 +301,17 @@ fn existing(host: &dyn Host, dir: &str) -> String {
         dir = parent(dir);
     }
     if dir.is_empty() { "/".to_owned() } else { dir.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_programs() {
+        let rows: Programs = toml::from_str(include_str!("../../data/programs.toml")).unwrap();
+        assert!(rows.program.is_sorted_by_key(|row| &row.name));
+        assert_eq!(package("mkinitramfs").unwrap().as_deref(), Some("initramfs-tools-core"));
+        assert_eq!(package("nothing").unwrap(), None);
+    }
 }
