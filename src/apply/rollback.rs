@@ -51,7 +51,7 @@ pub fn choose(host: &dyn Host, id: Option<u32>) -> Result<Option<Transaction>> {
         in_effect.iter().rev().map(|t| t.id).take_while(|newer| *newer != id).map(|id| id.to_string()).collect();
     if let Some(newest) = newer.first() {
         return Err(Error::refused(format!("transactions made after {id} are in effect: {}", newer.join(", ")))
-            .hint(format!("roll back the newer ones first: vfioneer rollback {newest}")));
+            .hint(format!("roll back the newer ones first: `vfioneer rollback {newest}`")));
     }
     Ok(in_effect.pop())
 }

@@ -237,7 +237,7 @@ fn stuck(transaction: &Transaction, step: usize, failure: &Failure) -> Error {
     if let Some(by_hand) = by_hand {
         error = error.hint(format!("what is to be done there: {by_hand}"));
     }
-    error.hint("the host boots; remove the cause, then finish with: vfioneer rollback")
+    error.hint("the host boots; remove the cause, then finish with `vfioneer rollback`")
 }
 
 fn by_hand(journal: &Journal, dir: &str, step: usize, action: &Action) -> Option<String> {

@@ -32,7 +32,11 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
     if args.id.is_none() && !recovered.is_empty() {
         let text = match global.json {
             true => report::transaction::recovered_json(&recovered),
-            false => report::transaction::recovered(&global.style(), &recovered),
+            false => {
+                let next =
+                    rollback::choose(&host, None)?.map(|_| format!("vfioneer {}rollback", global.host_options()));
+                report::transaction::recovered(&global.style(), &recovered, next.as_deref())
+            }
         };
         let reboot = recovered.iter().any(|one| one.done.reboot);
         return Ok(Answer { text, code: code(recovered.iter().any(Recovered::is_incomplete), reboot) });

@@ -23,8 +23,8 @@ pub fn nothing(json: bool) -> String {
     "Nothing to do.\n".to_owned()
 }
 
-/// Interrupted transactions were undone, and nothing else was done.
-pub fn recovered(style: &Style, all: &[Recovered]) -> String {
+/// Interrupted transactions were undone, and nothing else was done. `next`: the command that rolls back one that is in effect, if one is.
+pub fn recovered(style: &Style, all: &[Recovered], next: Option<&str>) -> String {
     let mut text = String::new();
     for one in all {
         if one.rollback {
@@ -36,7 +36,10 @@ pub fn recovered(style: &Style, all: &[Recovered]) -> String {
             text.push_str("Next: reboot. Until then this host runs as it was started.\n");
         }
     }
-    text + "To roll back one that was applied: vfioneer rollback\n"
+    if let Some(next) = next {
+        text.push_str(&format!("To roll back the one that is in effect: {next}\n"));
+    }
+    text
 }
 
 /// The same as JSON: `vfioneer/rollback/1`.
