@@ -5,8 +5,13 @@
 //! pairs that ran one after the other, so that a busy machine slows both. It is a benchmark: it prints the goals
 //! next to the figures and never fails.
 
-#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::expect_used)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::expect_used, dead_code)]
 
+mod apply;
+#[path = "../../tests/support/hosts/mod.rs"]
+mod hosts;
+#[path = "../../tests/support/scripted.rs"]
+mod scripted;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +66,9 @@ fn measure(program: &Path, dir: &Path, functions: usize) -> std::io::Result<()> 
     let plan = |root: &Path| vfioneer(program, root, &["plan", "--json", tree::CARD]);
     let (a, b, ratio) = pairs(|| plan(&large), || check(&large));
     println!("{:32} {:>10} {:>10} {ratio:>8.2}  1.50 or less", "plan to check", shown(a), shown(b));
+    let runs = (0..ROUNDS).map(|_| apply::once()).collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
+    let own = median(runs.iter().map(|run| run.0), Duration::cmp);
+    println!("{:32} {:>10} {:>19}  300 ms or less", "apply without its commands", shown(own), "");
     for (name, command) in [("list --all", list(&large)), ("check", check(&large)), ("plan", plan(&large))] {
         println!("{:32} {:>7.1} MiB {:>19}  64.0 MiB or less", format!("{name}: peak memory"), peak(command)?, "");
     }
