@@ -189,8 +189,8 @@ fn theirs(work: &Work<'_>, before: &Before, progress: &Progress) -> Did<Vec<Stri
     Ok(theirs)
 }
 
-/// Puts a file back that is not as it was.
-fn bring_back(work: &Work<'_>, kept: &Kept) -> Did {
+/// Puts a file back that is not as it was, and keeps what it was meanwhile.
+pub(super) fn bring_back(work: &Work<'_>, kept: &Kept) -> Did {
     let now = sha256(work.host, &kept.path)?;
     if now == kept.sha256 {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Files that are written or removed whole, and their way back.
 
-use super::command::Later;
+use super::command::{Later, bring_back};
 use super::execute::{Did, Failure, Work, bytes};
 use super::journal::{Before, Kept, Left, Progress, Record};
 use super::store::{make_dirs, missing_dirs};
@@ -66,6 +66,9 @@ pub(super) fn restore(
             None => format!("{state} since; before, there was no such file"),
         };
         return Ok(vec![Left { path: path.to_owned(), reason, matters: true }]);
+    } else if later.open {
+        // It may be somebody's all the same: what is there now is kept.
+        bring_back(work, kept)?;
     } else {
         put_back(work, kept, now.is_some(), old.as_deref())?;
     }
