@@ -7,7 +7,7 @@ use super::files::parent;
 use super::journal::{Before, Left, Progress, Record};
 use super::product;
 use crate::host::HostMut;
-use crate::host::change::{FsKind, kept, temporary};
+use crate::host::change::{kept, temporary};
 use crate::steps::Product;
 
 /// What stands for the temporary path in a command.
@@ -25,8 +25,7 @@ pub(super) fn generate(work: &mut Work<'_>, step: usize, argv: &[String], output
         let old = kept(&real);
         work.host.keep(&real, &old).map_err(|error| Failure::io(&format!("cannot keep {output}"), &error))?;
     }
-    in_place(work.host, &new)?;
-    put(work.host, &new, &real, product)?;
+    put(work.host, &new, &real, as_before(product))?;
     work.note(&Record::Done { step, after: Vec::new() })
 }
 
@@ -53,9 +52,8 @@ fn make(
     made.map(|()| new)
 }
 
-fn put(host: &dyn HostMut, new: &str, output: &str, product: &Product) -> Did {
-    host.rename(new, output, as_before(product))
-        .map_err(|error| Failure::io(&format!("cannot put {output} in place"), &error))
+fn put(host: &dyn HostMut, new: &str, output: &str, as_before: bool) -> Did {
+    host.rename(new, output, as_before).map_err(|error| Failure::io(&format!("cannot put {output} in place"), &error))
 }
 
 /// An image's mode is the generator's setting; grub-mkconfig gives a new file mode 0600 and counts on the old one's.
@@ -82,7 +80,7 @@ pub(super) fn put_back(
     // Where there are no links the second name is a copy, which a power cut may have left empty.
     let whole = second.is_some() && second.map(|second| second.size) == before.output.map(|before| before.size);
     if whole && !untouched && (new || now.is_none() && is_for_kernel(work.host, product)) {
-        return replace(work.host, &old, &real, false).map(|()| Vec::new());
+        return put(work.host, &old, &real, false).map(|()| Vec::new());
     }
     if new && before.output.is_none() {
         work.host.remove(&real).map_err(|error| Failure::io(&format!("cannot remove {output}"), &error))?;
@@ -126,32 +124,7 @@ pub(super) fn again(work: &mut Work<'_>, argv: &[String], output: &str, product:
     let real = real(work.host, output)?;
     let name = format!("undo{}", real.replace('/', "-"));
     let new = make(work, argv, &real, product, false, &name)?;
-    replace(work.host, &new, &real, as_before(product))
-}
-
-/// Renames a file over another that has no second name: its blocks are not given away before the name leads to the new one where a loader looks.
-fn replace(host: &dyn HostMut, from: &str, real: &str, as_before: bool) -> Did {
-    // `clean` takes it away where this is interrupted.
-    let second = format!("{}-before", temporary(real));
-    let linked = host.fs_kind(parent(real)).is_ok_and(FsKind::has_links) && stamp(host, real)?.is_some();
-    let cannot = |error: &std::io::Error| Failure::io(&format!("cannot put {real} in place"), error);
-    if linked {
-        host.keep(real, &second).map_err(|error| cannot(&error))?;
-    }
-    in_place(host, from)?;
-    host.rename(from, real, as_before).map_err(|error| cannot(&error))?;
-    if linked {
-        in_place(host, real)?;
-        host.remove(&second).map_err(|error| cannot(&error))?;
-    }
-    Ok(())
-}
-
-/// Brings names and inodes to where they belong on the disk. GRUB replays no journal: after a power cut it would follow a new name to an inode
-/// that is on the disk as it was made, empty. syncfs(2) writes them there on ext4 (Linux 6.12 fs/sync.c `sync_filesystem`, `sync_blockdev`); XFS
-/// keeps them in its log alone.
-pub(super) fn in_place(host: &dyn HostMut, path: &str) -> Did {
-    host.sync_all(path).map_err(|error| Failure::io(&format!("cannot sync {path}"), &error))
+    put(work.host, &new, &real, as_before(product))
 }
 
 /// Removes what an interrupted tool left beside its output: tools add endings of their own to the name that they are given.

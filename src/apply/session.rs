@@ -3,7 +3,7 @@
 use super::execute::{Failure, Work, words};
 use super::journal::{Journal, Outcome, Record, SCHEMA};
 use super::store::{self, LOCK, STATE, Stored, Transaction};
-use super::{Event, Listener, RolledBack, checks, generate, packages};
+use super::{Event, Listener, RolledBack, checks, packages};
 use crate::error::{Error, Result};
 use crate::host::change::{Lock, kept};
 use crate::host::{Caller, HostMut, Kind};
@@ -164,9 +164,6 @@ impl<'a> Session<'a> {
             _ => None,
         });
         let reals: Vec<String> = outputs.filter_map(|output| self.host.real(output).ok()).collect();
-        if reals.iter().any(|real| generate::in_place(self.host, real).is_err()) {
-            return;
-        }
         let mut paths = vec![format!("{}/reserve", transaction.dir)];
         paths.extend(reals.iter().map(|real| kept(real)));
         if paths.iter().all(|path| self.host.remove(path).is_ok()) {

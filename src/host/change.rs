@@ -1,6 +1,6 @@
 //! The write side of a host. Only `apply` receives it.
 //!
-//! Every call that changes something is on disk when it returns. What it does to the disk, one operation after the other, passes a
+//! Every call that changes something is on disk when it returns, and where GRUB reads it by itself, in its place there. What it does to the disk, one operation after the other, passes a
 //! [`Gate`] first, so that a test can end the program's life between any two of them.
 
 mod attributes;
@@ -39,7 +39,8 @@ pub trait HostMut: Host {
     fn rename(&self, from: &str, to: &str, as_before: bool) -> io::Result<()>;
     /// Gives a file a second name on the same file system: a hard link, or a copy where there are none. Replaces what has that name.
     fn keep(&self, path: &str, second: &str) -> io::Result<()>;
-    /// Brings everything on the file system of a file or directory onto the disk: what a command has written. Not there is no error.
+    /// Brings everything on the file system of a file or directory onto the disk, and into its place there: what a command has written. Not
+    /// there is no error.
     fn sync_all(&self, path: &str) -> io::Result<()>;
     /// Copies a file of any size with its attributes, whole or not at all.
     fn copy(&self, from: &str, to: &str) -> io::Result<()>;

@@ -3,8 +3,10 @@
 /// File systems by how a file on them is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FsKind {
-    /// ext4, xfs, btrfs, zfs, overlay, tmpfs: owner, mode, labels, links, atomic rename.
+    /// ext4, btrfs, zfs, overlay, tmpfs: owner, mode, labels, links, atomic rename.
     Posix,
+    /// As [`FsKind::Posix`]; syncfs(2) leaves its metadata in its log.
+    Xfs,
     /// FAT: no owner, mode or links; rename replaces, but not in one write to the disk.
     Fat,
     /// Proxmox's `/etc/pve`: no chmod, no links.
@@ -24,6 +26,8 @@ const ROWS: &[Row] = &[
     Row { magic: 0x4d44, below: "/", kind: FsKind::Fat },
     // EXFAT_SUPER_MAGIC, as above.
     Row { magic: 0x2011_BAB0, below: "/", kind: FsKind::Fat },
+    // XFS_SUPER_MAGIC, as above.
+    Row { magic: 0x5846_5342, below: "/", kind: FsKind::Xfs },
     // FUSE_SUPER_MAGIC, as above; pmxcfs is mounted there and rejects chmod and chown (pve-cluster `src/pmxcfs/pmxcfs.c`
     // cfs_fuse_chmod, cfs_fuse_chown) and has no link operation.
     Row { magic: 0x6573_5546, below: "/etc/pve/", kind: FsKind::Pmxcfs },
@@ -37,12 +41,12 @@ impl FsKind {
 
     /// Can a file have a second name?
     pub fn has_links(self) -> bool {
-        self == FsKind::Posix
+        self.has_attributes()
     }
 
     /// Has it owners, modes and extended attributes that can be set?
     pub(super) fn has_attributes(self) -> bool {
-        self == FsKind::Posix
+        matches!(self, FsKind::Posix | FsKind::Xfs)
     }
 }
 
@@ -56,5 +60,6 @@ mod tests {
         assert_eq!(FsKind::of(0x6573_5546, "/mnt/"), FsKind::Posix);
         assert_eq!(FsKind::of(0x4d44, "/boot/efi/"), FsKind::Fat);
         assert_eq!(FsKind::of(0xef53, "/boot/"), FsKind::Posix);
+        assert_eq!(FsKind::of(0x5846_5342, "/boot/"), FsKind::Xfs);
     }
 }
