@@ -147,6 +147,7 @@ fn booted() -> BTreeMap<(String, String), BTreeSet<String>> {
             variant::Layout::Boot => ", /boot of its own",
             variant::Layout::Lvm => ", LVM",
             variant::Layout::Btrfs => ", btrfs",
+            variant::Layout::Xfs => ", /boot of its own with XFS",
         };
         let firmware = if variant.uefi() { "UEFI" } else { "BIOS" };
         let what = format!("Debian {}, {firmware}{layout}{hostonly}", variant.debian);

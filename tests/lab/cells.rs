@@ -161,6 +161,7 @@ pub fn variants() -> Vec<Variant> {
         }
     }
     let special = [
+        (13, Loader::GrubUefi, Generator::Dracut, Layout::Xfs),
         (13, Loader::GrubUefi, Generator::Tools, Layout::Boot),
         (12, Loader::GrubBios, Generator::DracutAny, Layout::Boot),
         (13, Loader::GrubBios, Generator::Tools, Layout::Lvm),

@@ -2,7 +2,8 @@
 # image.sh SUITE LOADER GENERATOR LAYOUT: prints the path of a disk image of that Debian release that boots by itself.
 #   LOADER     grub-bios, grub-uefi, sdboot or uki, as in root.sh
 #   GENERATOR  tools (initramfs-tools), dracut (hostonly) or dracut-any (hostonly=no)
-#   LAYOUT     plain (ext4), boot (/boot on a partition of its own), lvm (ext4 on a logical volume) or btrfs (a subvolume)
+#   LAYOUT     plain (ext4), boot (/boot on a partition of its own), lvm (ext4 on a logical volume), btrfs (a subvolume) or
+#              xfs (/boot on a partition of its own, with XFS)
 # The variables of a UEFI firmware lie beside it, as .vars. Images are kept by the hash of everything that they are made
 # from; what is there already is not built again.
 set -eu
@@ -11,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 what="image $suite $loader $generator $layout" name=$suite-$loader-$generator-$layout kind=img
 keyed='image.sh root.sh image'
 . "$here/image/cache.sh"
-case $layout in lvm) extra=lvm2 ;; btrfs) extra=btrfs-progs ;; *) extra=none ;; esac
+case $layout in lvm) extra=lvm2 ;; btrfs) extra=btrfs-progs ;; xfs) extra=xfsprogs ;; *) extra=none ;; esac
 root=$(sh "$here/root.sh" "$suite" "$loader" "${generator%-any}" "$extra" 9>&-)
 # A partition table: for UEFI an ESP first, then /boot where it has its own, then the rest.
 next=2048 table='' number=1
@@ -19,7 +20,7 @@ add() { table="$table$next,$1,$2
 " next=$((next + $1)) number=$((number + 1)); }
 esp='' boot=''
 case $loader in grub-bios) label=dos other=L ;; *) label=gpt other=L esp=$number; add 524288 U ;; esac
-[ "$layout" != boot ] || { boot=$number boot_at=$next; add 1048576 $other; }
+case $layout in boot | xfs) boot=$number boot_at=$next && add 1048576 $other ;; esac
 at=$next size=5242880
 add $size "$other"
 truncate -s $(((next + 2048) * 512)) "$work/disk.img"

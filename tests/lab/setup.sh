@@ -13,6 +13,7 @@ debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 fdisk                /sbin/sfdisk
 e2fsprogs            /sbin/debugfs
 btrfs-progs          /sbin/mkfs.btrfs
+xfsprogs             /sbin/mkfs.xfs
 ovmf                 /usr/share/OVMF/OVMF_CODE_4M.fd
 pciutils             /usr/bin/lspci
 cpio                 /usr/bin/cpio

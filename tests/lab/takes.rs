@@ -135,7 +135,7 @@ pub fn all() -> Vec<Take> {
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Repair),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Repair),
     ];
-    // 30 cuts over the loaders and generators, and two more in the subset.
+    // 30 cuts over the loaders and generators, more where GRUB reads XFS, and two in the subset.
     let cuts = [
         (variant(12, Loader::GrubUefi, tools, plain), 5),
         (variant(13, Loader::GrubBios, dracut, plain), 5),
@@ -143,6 +143,7 @@ pub fn all() -> Vec<Take> {
         (variant(12, Loader::SystemdBoot, dracut, plain), 5),
         (variant(13, Loader::Uki, tools, plain), 5),
         (variant(13, Loader::Uki, dracut, plain), 5),
+        (variant(13, Loader::GrubUefi, dracut, Layout::Xfs), 5),
         (variant(13, Loader::GrubBios, tools, plain), 2),
     ];
     takes.extend(cuts.map(|(variant, count)| Take { variant, vendor: Vendor::Intel, extra: Extra::Cuts(count) }));

@@ -36,6 +36,8 @@ pub enum Layout {
     Lvm,
     /// A subvolume of btrfs.
     Btrfs,
+    /// `/boot` on a partition of its own with XFS, as EL and Fedora have it.
+    Xfs,
 }
 
 /// One kind of disk.
@@ -88,6 +90,7 @@ impl Variant {
             Layout::Boot => "boot",
             Layout::Lvm => "lvm",
             Layout::Btrfs => "btrfs",
+            Layout::Xfs => "xfs",
         };
         [loader, generator, layout]
     }

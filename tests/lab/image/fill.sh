@@ -7,6 +7,7 @@ root=$work/root
 id=6c616220-686f-4573-a464-69736b00000
 mkdir "$root"
 tar -C "$root" -xf "$tar" --numeric-owner
+[ "$layout" = xfs ] && boot=xfs || boot=ext4
 case $layout in
 lvm) source=/dev/mapper/lab-root type=ext4 options=errors=remount-ro ;;
 btrfs) source=UUID=${id}1 type=btrfs options=subvol=@rootfs ;;
@@ -14,7 +15,7 @@ btrfs) source=UUID=${id}1 type=btrfs options=subvol=@rootfs ;;
 esac
 {
     echo "$source / $type $options 0 1"
-    [ -z "$boot_at" ] || echo "UUID=${id}2 /boot ext4 defaults 0 2"
+    [ -z "$boot_at" ] || echo "UUID=${id}2 /boot $boot defaults 0 2"
     [ -z "$esp" ] || echo 'UUID=4C61-6273 /boot/efi vfat umask=0077 0 1'
 } >"$root/etc/fstab"
 [ -z "$esp" ] || mkdir -p "$root/boot/efi"
@@ -32,7 +33,19 @@ touch "$root/etc/.updated" "$root/var/.updated"
 if [ -n "$boot_at" ]; then
     mkdir "$work/boot"
     cp -a "$root/boot/." "$work/boot"
-    mke2fs -q -t ext4 -L boot -U ${id}2 -E offset=$((boot_at * 512)) -d "$work/boot" "$work/disk.img" 524288k
+    if [ $boot = xfs ]; then
+        # Its files: kernel, initramfs and their like.
+        printf '/\n0 0\nd--755 0 0\n' >"$work/files"
+        find "$work/boot" -maxdepth 1 -type f -printf '%f ---644 0 0 %p\n' >>"$work/files"
+        find "$work/boot" -mindepth 1 -maxdepth 1 -type d -printf '%f d--755 0 0\n$\n' >>"$work/files"
+        echo '$' >>"$work/files"
+        truncate -s 512M "$work/fs"
+        mkfs.xfs -q -L boot -m uuid=${id}2 -p "$work/files" "$work/fs"
+        dd if="$work/fs" of="$work/disk.img" bs=1M seek=$((boot_at / 2048)) conv=notrunc,sparse status=none
+        rm "$work/fs"
+    else
+        mke2fs -q -t ext4 -L boot -U ${id}2 -E offset=$((boot_at * 512)) -d "$work/boot" "$work/disk.img" 524288k
+    fi
     rm -r "$root/boot"/*
 fi
 case $layout in
