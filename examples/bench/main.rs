@@ -10,6 +10,7 @@
 mod apply;
 #[path = "../../tests/support/hosts/mod.rs"]
 mod hosts;
+mod image;
 #[path = "../../tests/support/scripted.rs"]
 mod scripted;
 mod tree;
@@ -69,6 +70,22 @@ fn measure(program: &Path, dir: &Path, functions: usize) -> std::io::Result<()> 
     let runs = (0..ROUNDS).map(|_| apply::once()).collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
     let own = median(runs.iter().map(|run| run.0), Duration::cmp);
     println!("{:32} {:>10} {:>19}  300 ms or less", "apply without its commands", shown(own), "");
+    let path = image::make(&dir.join("image"))?;
+    let opened = || -> std::io::Result<(Duration, Duration)> {
+        let start = Instant::now();
+        image::open(&dir.join("image")).map_err(std::io::Error::other)?;
+        let own = start.elapsed();
+        let mut zstd = Command::new("zstd");
+        zstd.args(["-q", "-d", "-c"]).arg(&path);
+        Ok((own, time(zstd)))
+    };
+    opened()?;
+    let runs = (0..ROUNDS).map(|_| opened()).collect::<std::io::Result<Vec<_>>>()?;
+    let (own, zstd) =
+        (median(runs.iter().map(|run| run.0), Duration::cmp), median(runs.iter().map(|run| run.1), Duration::cmp));
+    let ratio = median(runs.iter().map(|run| run.0.as_secs_f64() / run.1.as_secs_f64()), f64::total_cmp);
+    let title = format!("open an image of {} MiB", std::fs::metadata(&path)?.len() >> 20);
+    println!("{title:32} {:>10} {:>10} {ratio:>8.2}  1.50 or less, to zstd -d", shown(own), shown(zstd));
     for (name, command) in [("list --all", list(&large)), ("check", check(&large)), ("plan", plan(&large))] {
         println!("{:32} {:>7.1} MiB {:>19}  64.0 MiB or less", format!("{name}: peak memory"), peak(command)?, "");
     }
