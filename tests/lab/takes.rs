@@ -146,6 +146,13 @@ pub fn all() -> Vec<Take> {
         (variant(13, Loader::GrubUefi, dracut, Layout::Xfs), 5),
         (variant(13, Loader::GrubBios, tools, plain), 2),
     ];
+    // What these do besides comes between the same boots, and is judged as strictly.
+    let covers = |extra| matches!(extra, Extra::Moved | Extra::Off);
+    takes.retain(|take| {
+        !specials
+            .iter()
+            .any(|(variant, vendor, extra)| covers(*extra) && (*variant, *vendor) == (take.variant, take.vendor))
+    });
     takes.extend(cuts.map(|(variant, count)| Take { variant, vendor: Vendor::Intel, extra: Extra::Cuts(count) }));
     takes.extend(specials.map(|(variant, vendor, extra)| Take { variant, vendor, extra }));
     takes
