@@ -15,6 +15,7 @@ e2fsprogs            /sbin/debugfs
 btrfs-progs          /sbin/mkfs.btrfs
 xfsprogs             /sbin/mkfs.xfs
 ovmf                 /usr/share/OVMF/OVMF_CODE_4M.fd
+kmod                 /sbin/depmod
 pciutils             /usr/bin/lspci
 cpio                 /usr/bin/cpio
 bzip2                /usr/bin/bzip2
