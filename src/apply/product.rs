@@ -69,7 +69,8 @@ fn grub_config(host: &dyn Host, path: &str, words: &[String]) -> Did {
     // Entries of other systems on the same disks have another root. A mounted host's own entries come first.
     let running = host.text("/proc/cmdline").into_known().filter(|_| host.kind() == Kind::Live);
     let normal = |root: Option<&str>| -> Vec<&grub_cfg::Entry> {
-        config.entries.iter().filter(|entry| is_normal(entry.words.iter().map(String::as_str), root)).collect()
+        let generated = config.entries.iter().filter(|entry| !entry.by_hand);
+        generated.filter(|entry| is_normal(entry.words.iter().map(String::as_str), root)).collect()
     };
     let root_of = |line: &str| Cmdline::parse(line).value("root").map(str::to_owned);
     let mut entries = running.and_then(|line| root_of(&line)).map(|root| normal(Some(&root))).unwrap_or_default();

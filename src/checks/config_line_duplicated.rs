@@ -22,14 +22,20 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     findings
 }
 
-fn finding(severity: Severity, variant: &'static str, what: &str, evidence: Vec<Evidence>) -> Option<Finding> {
+fn finding(
+    severity: Severity,
+    variant: &'static str,
+    what: &str,
+    count: usize,
+    evidence: Vec<Evidence>,
+) -> Option<Finding> {
     let subject = words::subject(evidence.last()?);
     let first = evidence.first()?.text.clone();
     let mut finding = Finding::new("config-line-duplicated", severity, subject)
         .variant(variant)
         .value("what", what)
         .value("first", first)
-        .value("count", evidence.len());
+        .value("count", count);
     finding.evidence = evidence;
     Some(finding)
 }
@@ -57,7 +63,7 @@ fn grub(snap: &Snapshot) -> Vec<Finding> {
         for (name, lines) in by_name.into_iter().filter(|(_, lines)| lines.len() > 1) {
             let same = lines.windows(2).all(|pair| matches!(pair, [a, b] if a.text == b.text));
             let (severity, variant) = if same { (Severity::Info, "same") } else { (Severity::Warning, "") };
-            findings.extend(finding(severity, variant, &name, lines));
+            findings.extend(finding(severity, variant, &name, lines.len(), lines));
         }
     }
     findings
@@ -91,12 +97,13 @@ fn module_options(snap: &Snapshot) -> Vec<Finding> {
         let variant = if option == "ids" { "ids" } else { "option" };
         let what = format!("{}.{option}", module.replace('_', "-"));
         let mut evidence: Vec<Evidence> = Vec::new();
+        let count = values.len();
         for (_, line) in values {
             if !evidence.contains(&line) {
                 evidence.push(line);
             }
         }
-        findings.extend(finding(Severity::Warning, variant, &what, evidence));
+        findings.extend(finding(Severity::Warning, variant, &what, count, evidence));
     }
     findings
 }
@@ -116,7 +123,9 @@ fn directives(snap: &Snapshot) -> Vec<Finding> {
         }
     }
     let twice = by_line.into_iter().filter(|(_, lines)| lines.len() > 1);
-    twice.filter_map(|(key, lines)| finding(Severity::Info, "same", key.split('\n').nth(1)?, lines)).collect()
+    twice
+        .filter_map(|(key, lines)| finding(Severity::Info, "same", key.split('\n').nth(1)?, lines.len(), lines))
+        .collect()
 }
 
 /// The same module twice in one list.
@@ -133,7 +142,7 @@ fn lists(snap: &Snapshot) -> Vec<Finding> {
         // One line of a shell variable may name a module for several purposes.
         lines.windows(2).any(|pair| matches!(pair, [a, b] if a.line != b.line))
     });
-    twice.filter_map(|((_, module), lines)| finding(Severity::Info, "same", &module, lines)).collect()
+    twice.filter_map(|((_, module), lines)| finding(Severity::Info, "same", &module, lines.len(), lines)).collect()
 }
 
 /// `vfio-pci.ids=` twice on one kernel command line: the last counts, and the ids of the first are not taken.

@@ -126,15 +126,21 @@ fn matched(ctx: &Ctx<'_>, merged: &Merged) -> Option<Finding> {
         return Some(finding);
     }
     let of_host = |f: &&&Function| !f.is_bridge() && !f.on_vfio() && host_use(ctx.snap, f).is_some();
-    let host = taken.iter().find(of_host).filter(|_| taken.len() > 1)?;
+    let host = taken.iter().find(of_host)?;
     let used = host_use(ctx.snap, host)?;
+    // Of a single device it may be the wish, unless nobody can wish it.
+    let vital = matches!(used.kind, UseKind::RootStorage | UseKind::DefaultRoute | UseKind::SshSession);
+    if taken.len() == 1 && !vital {
+        return None;
+    }
     let addresses: Vec<String> = taken.iter().map(|f| f.address.to_string()).collect();
     let mut finding = Finding::new("ids-take-too-much", Severity::Error, words::subject(first))
         .value("ids", &claim.text)
         .value("count", taken.len())
         .value("devices", addresses.join(", "))
         .value("device", host.address)
-        .value("use", &used.by);
+        .value("use", &used.by)
+        .variant(if taken.len() == 1 { "one" } else { "" });
     finding.evidence.clone_from(&merged.evidence);
     Some(finding.evidence(used.evidence))
 }

@@ -116,12 +116,17 @@ pub struct Claim {
 impl Claim {
     /// Whether vfio-pci would take this function for it, as far as the function's ids are known.
     pub fn takes(&self, function: &Function) -> Option<bool> {
-        self.spec.matches(
-            function.ids.known().map(|ids| (ids.vendor, ids.device)),
-            function.subsystem.known().map(|ids| (ids.vendor, ids.device)),
-            function.class.known().copied(),
-        )
+        takes(&self.spec, function)
     }
+}
+
+/// Whether vfio-pci would take a function for an item of its `ids`, as far as the function's ids are known.
+pub fn takes(spec: &IdSpec, function: &Function) -> Option<bool> {
+    spec.matches(
+        function.ids.known().map(|ids| (ids.vendor, ids.device)),
+        function.subsystem.known().map(|ids| (ids.vendor, ids.device)),
+        function.class.known().copied(),
+    )
 }
 
 /// Everything that is given to vfio-pci as `ids` in modprobe.d, in lists, and on kernel command lines.

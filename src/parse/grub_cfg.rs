@@ -29,6 +29,8 @@ pub struct Entry {
     pub line: u32,
     /// The bytes of the kernel's words.
     pub range: Range<usize>,
+    /// True if it stands in the part of `40_custom`, where a person writes entries (grub-mkconfig's comments name the script of each part).
+    pub by_hand: bool,
 }
 
 impl Entry {
@@ -103,6 +105,14 @@ pub fn parse(text: &str) -> GrubCfg {
             }
         }
     }
+    let parts: Vec<(usize, bool)> = super::lines::lines(text)
+        .filter(|line| line.text.starts_with("### BEGIN ") || line.text.starts_with("### END "))
+        .map(|line| (line.start, line.text.starts_with("### BEGIN ") && line.text.trim_end().ends_with("_custom ###")))
+        .collect();
+    for entry in &mut config.entries {
+        let part = parts.get(..parts.partition_point(|(start, _)| *start < entry.range.start)).and_then(<[_]>::last);
+        entry.by_hand = part.is_some_and(|(_, by_hand)| *by_hand);
+    }
     config
 }
 
@@ -149,6 +159,7 @@ fn command(words: &[Word], titles: &[(String, usize, Option<String>)], config: &
             initrds: Vec::new(),
             line: name.line,
             range,
+            by_hand: false,
         });
     } else if is(INITRD) {
         if let Some(entry) = config.entries.last_mut() {

@@ -7,10 +7,12 @@ use super::case::Case;
 use crate::checks::intent;
 use crate::checks::{Severity, words};
 use crate::facts::Evidence;
+use crate::facts::boot::normal_entries;
 use crate::facts::initramfs::Content;
 use crate::facts::pci::{Function, is_vfio_driver};
 use crate::host::Fact;
 use crate::parse::cmdline::Cmdline;
+use crate::parse::vfio_ids;
 
 /// What gives every chosen function to vfio at each boot, by the user's own configuration; `None` if that cannot be seen of
 /// one of them.
@@ -52,12 +54,26 @@ fn by_ids(case: &Case<'_>, function: &Function) -> Option<Vec<Evidence>> {
         places.iter().any(|place| place.effective && !place.generated && place.words.iter().any(|word| is_ids(word)));
     let made = |evidence: &Evidence| sourced && places.iter().any(|p| p.generated && p.file.path == evidence.source);
     let claims = intent::claims(case.snap).into_iter().filter(|claim| claim.takes(function) == Some(true));
-    let found: Vec<Evidence> = claims
-        .map(|claim| claim.evidence)
+    let found: Vec<_> = claims
         // A word that only the running kernel has was typed at the menu.
-        .filter(|evidence| !own(evidence) && !made(evidence) && Some(&evidence.source) != running.as_ref())
+        .filter(|claim| {
+            !own(&claim.evidence) && !made(&claim.evidence) && Some(&claim.evidence.source) != running.as_ref()
+        })
         .collect();
-    (!found.is_empty()).then_some(found)
+    if found.iter().all(|claim| claim.on_cmdline) && !every_entry_takes(case, function) {
+        return None;
+    }
+    (!found.is_empty()).then(|| found.into_iter().map(|claim| claim.evidence).collect())
+}
+
+/// Every entry that boots this host has ids on its command line that take the function.
+fn every_entry_takes(case: &Case<'_>, function: &Function) -> bool {
+    normal_entries(&case.snap.boot).iter().all(|entry| {
+        let words = entry.words().collect::<Vec<_>>().join(" ");
+        // Of several such words only the last one counts.
+        let ids = Cmdline::parse(&words).value("vfio-pci.ids").map(vfio_ids::parse).unwrap_or_default();
+        ids.iter().filter_map(|item| item.spec.as_ref()).any(|spec| intent::takes(spec, function) == Some(true))
+    })
 }
 
 fn is_ids(word: &str) -> bool {

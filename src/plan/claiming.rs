@@ -6,6 +6,7 @@ use super::guards::exact_ids;
 use crate::adapters::claim::{self, Ids, Wanted};
 use crate::checks::intent;
 use crate::facts::own::CLAIMS;
+use crate::facts::pci::Function;
 use crate::goal::Method;
 use crate::parse::claims::{self, Claim};
 
@@ -53,9 +54,10 @@ fn same(a: &Claim, b: &Claim) -> bool {
 
 /// The ids of the chosen functions behind those that modprobe.d gives already: of several lists the last one counts.
 fn ids(case: &Case<'_>) -> Vec<String> {
-    let given = intent::claims(case.snap).into_iter().filter(|claim| !claim.on_cmdline).map(|claim| claim.text);
-    let mut ids: Vec<String> = given.map(|text| text.to_ascii_lowercase()).collect();
-    ids.extend(case.chosen.iter().filter_map(|f| exact_ids(case, f).ok()));
+    let given: Vec<intent::Claim> = intent::claims(case.snap).into_iter().filter(|claim| !claim.on_cmdline).collect();
+    let mut ids: Vec<String> = given.iter().map(|claim| claim.text.to_ascii_lowercase()).collect();
+    let taken = |function: &Function| given.iter().any(|claim| claim.takes(function) == Some(true));
+    ids.extend(case.chosen.iter().filter(|f| !taken(f)).filter_map(|f| exact_ids(case, f).ok()));
     let mut seen = std::collections::BTreeSet::new();
     ids.retain(|id| seen.insert(id.clone()));
     ids

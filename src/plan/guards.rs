@@ -11,6 +11,8 @@ mod isolation;
 mod uses;
 
 use super::case::Case;
+use crate::checks::Finding;
+use crate::checks::intent::Claim;
 use crate::error::{Error, Result};
 use crate::plan::texts::said;
 use serde::Serialize;
@@ -71,6 +73,15 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Refusal> {
     refused.retain(|refusal| !refusal.allowable || !case.allows(refusal.guard));
     refused.dedup();
     refused
+}
+
+/// True if `--repair` takes the ids out: those that `ids-take-too-much` names.
+fn is_repaired(case: &Case<'_>, claim: &Claim) -> bool {
+    let named = |finding: &Finding| {
+        finding.id == "ids-take-too-much"
+            && finding.values.iter().any(|(name, ids)| *name == "ids" && *ids == claim.text)
+    };
+    case.goal.repair && case.findings.iter().any(named)
 }
 
 impl Refusal {

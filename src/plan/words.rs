@@ -4,6 +4,7 @@ mod allowed;
 mod early;
 mod framebuffer;
 mod iommu;
+mod off;
 mod vfio_ids;
 mod wishes;
 
@@ -42,7 +43,8 @@ impl Word {
 /// All of them, those that go away first, each once; what is repaired only where nothing else is said of the word.
 pub(super) fn needed(case: &Case<'_>, repaired: Vec<Word>) -> Vec<Word> {
     let mut found: Vec<Word> = Vec::new();
-    let all = [iommu::words, framebuffer::words, vfio_ids::words, early::words, allowed::words, wishes::words];
+    let all =
+        [off::words, iommu::words, framebuffer::words, vfio_ids::words, early::words, allowed::words, wishes::words];
     for word in all.iter().flat_map(|words| words(case)) {
         if !found.iter().any(|known| known.word == word.word && known.present == word.present) {
             found.push(word);

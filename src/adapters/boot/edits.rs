@@ -21,7 +21,11 @@ impl Edits {
             let before = text.len();
             let without = word_edit::without(text, place.range.clone(), remove);
             let end = place.range.end - (before - without.len());
-            word_edit::with(&without, place.range.start..end, add)
+            let range = place.range.start..end;
+            if place.key == "options" && range.is_empty() && !add.is_empty() {
+                return first_options(&without, range.start, add);
+            }
+            word_edit::with(&without, range, add)
         });
     }
 
@@ -53,6 +57,19 @@ impl Edits {
         let changed = self.files.into_iter().filter(|(file, after)| *after != file.text);
         changed.map(|(file, after)| Step::write(&file.path, Some(&file.text), after, 0o644, why(&file.path))).collect()
     }
+}
+
+/// Words for a line `options` that has none yet, or that is not there yet: then the place is the end of the text.
+fn first_options(text: &str, at: usize, words: &[String]) -> String {
+    let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let words = words.join(" ");
+    if line.trim_start().starts_with("options") {
+        let blank = if line.ends_with([' ', '\t']) { "" } else { " " };
+        return format!("{before}{blank}{words}{after}");
+    }
+    let end = if line.is_empty() { "" } else { "\n" };
+    format!("{before}{end}options {words}\n{after}")
 }
 
 /// A file that holds nothing but kernel words, of which the first line counts, or all lines but comments: the words go to the
@@ -106,6 +123,19 @@ mod tests {
         ];
         for (text, first_only, add, remove, expected) in cases {
             assert_eq!(words_file(text, first_only, &words(add), &words(remove)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn entries_without_words() {
+        let cases = [
+            ("title x\noptions\nlinux /x\n", 15, "title x\noptions a b\nlinux /x\n"),
+            ("title x\n  options \t\nlinux /x\n", 19, "title x\n  options \ta b\nlinux /x\n"),
+            ("linux /x\n", 9, "linux /x\noptions a b\n"),
+            ("linux /x", 8, "linux /x\noptions a b\n"),
+        ];
+        for (text, at, expected) in cases {
+            assert_eq!(first_options(text, at, &words("a b")), expected, "{text:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! loader would go on starting the old one.
 
 use super::super::Work;
-use super::super::initramfs::{is_right, mkinitcpio};
+use super::super::initramfs::{is_right, kernel, mkinitcpio};
 use super::WordChange;
 use crate::facts::Snapshot;
 use crate::facts::boot::{Entry, normal_entries};
@@ -21,6 +21,7 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         return work;
     }
     let by_presets: BTreeSet<String> = mkinitcpio::builds(snap).into_iter().map(|build| build.output).collect();
+    let by_preset = snap.initramfs.generator.known() == Some(&Generator::Mkinitcpio);
     let mut seen = BTreeSet::new();
     for entry in normal_entries(&snap.boot) {
         for paths in named(&entry) {
@@ -30,13 +31,25 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
                 continue;
             };
             match image {
+                None if is_missing(snap, &entry, path) => work.notes.push(reason("image-missing", &[("path", path)])),
                 None => work.manual.push(reason("image-unknown", &[("path", path)])),
-                Some(image) if is_in_boot(image) || is_right(snap, image, &change.contents) => {}
+                Some(image) if is_right(snap, image, &change.contents) => {}
+                Some(image) if is_in_boot(image) && by_preset => {
+                    work.manual.push(reason("image-without-preset", &[("path", path)]));
+                }
+                Some(image) if is_in_boot(image) => {}
                 Some(image) => follow(snap, change, image, &mut work),
             }
         }
     }
     work
+}
+
+/// True if an image that has the name of an installed kernel's is not there: it would have been found.
+fn is_missing(snap: &Snapshot, entry: &Entry<'_>, path: &str) -> bool {
+    let Some(release) = entry.release().filter(|release| kernel(snap, release).is_some()) else { return false };
+    let names = [format!("initramfs-{release}.img"), format!("initrd.img-{release}"), format!("initrd-{release}")];
+    path.strip_prefix("/boot/").is_some_and(|name| names.iter().any(|known| known == name))
 }
 
 /// Each image that an entry names, as the paths that it may have here: below the directory of the entries, or, where that is no file system of

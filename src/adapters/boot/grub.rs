@@ -6,7 +6,7 @@
 
 use super::super::Work;
 use super::{Todo, WordChange, has_word, todo};
-use crate::facts::boot::{Boot, Generator};
+use crate::facts::boot::{BY_HAND, Boot, Generator, Place};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::cmdline;
 use crate::parse::grub_default::{CMDLINE, GrubDefault};
@@ -27,16 +27,20 @@ const ESCAPE_SCRIPT: &str = include_str!("files/99_vfioneer");
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let mut work = sources(snap, change);
     let boot = &snap.boot;
+    work.notes.extend(by_hand_entries(boot, change));
     let fresh = !change.escape || boot.grub_configs.iter().any(|config| config.file.text.contains(ESCAPE));
     if work.manual.is_empty() && work.files.is_empty() && todo(boot, change).is_empty() && fresh {
         return work;
     }
     let Some((program, output)) = generator(boot) else {
+        if work.manual.is_empty() {
+            work.manual = to_do(&todo(boot, change), &change.add);
+        }
         work.manual.push(reason("grub-no-config", &[]));
         return Work { files: Vec::new(), ..work };
     };
     if work.manual.is_empty() && boot.grub.transactional {
-        work.manual = by_hand(&todo(boot, change), &change.add);
+        work.manual = by_hand("grub-by-hand", &todo(boot, change), &change.add);
         work.manual.push(reason("then-run", &[("command", "transactional-update grub.cfg")]));
         return Work { files: Vec::new(), ..work };
     }
@@ -53,6 +57,16 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
         why: reason("grub-config", &[]),
     });
     work
+}
+
+/// Entries that a person wrote get no words from the generator: which of them lack one.
+fn by_hand_entries(boot: &Boot, change: &WordChange) -> Option<String> {
+    let lacks = |place: &&Place| change.add.iter().any(|word| !has_word(&place.words, word));
+    let places = boot.places.iter().filter(|place| place.effective && place.key == BY_HAND);
+    let titles: Vec<&str> = places.filter(lacks).filter_map(|place| place.title.as_deref()).collect();
+    let values = [("titles", titles.join(", ")), ("words", change.add.join(" "))];
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    (!titles.is_empty()).then(|| reason("grub-by-hand-entries", &values))
 }
 
 /// The files from which GRUB's generator takes words and entries: only their part of the work.
@@ -145,7 +159,12 @@ impl Sources {
         }
         // Read back: the words as wanted, and nothing else is another.
         if sorted(self.words()) != sorted(wanted) || self.others() != others || self.unreadable() {
-            return Err(by_hand(todo, &missing));
+            let why = match () {
+                () if self.files.iter().all(|file| file.before.is_none()) => "grub-no-defaults",
+                () if self.unreadable() => "grub-unreadable",
+                () => "grub-by-hand",
+            };
+            return Err(by_hand(why, todo, &missing));
         }
         Ok(self.steps(todo, &missing))
     }
@@ -259,8 +278,12 @@ fn is_plain(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.,:=+@%/^-".contains(&byte))
 }
 
-fn by_hand(todo: &Todo, missing: &[String]) -> Vec<String> {
-    let mut manual = vec![reason("grub-by-hand", &[])];
+fn by_hand(why: &str, todo: &Todo, missing: &[String]) -> Vec<String> {
+    std::iter::once(reason(why, &[])).chain(to_do(todo, missing)).collect()
+}
+
+fn to_do(todo: &Todo, missing: &[String]) -> Vec<String> {
+    let mut manual = Vec::new();
     if !missing.is_empty() {
         manual.push(reason("add-by-hand-to", &[("words", &missing.join(" ")), ("place", DEFAULT)]));
     }

@@ -64,13 +64,23 @@ fn is_bls(entry: &Entry<'_>) -> bool {
 /// What later kernels' entries are made from.
 fn sources(boot: &Boot, todo: &Todo, edits: &mut Edits) {
     let place = |wanted: &dyn Fn(&Place) -> bool| boot.places.iter().rev().find(|place| wanted(place));
+    // First, so that it is the older one: otherwise the next kernel would have the second made from it again (`20-grub.install`).
+    match place(&|p| p.file.path == DEFAULTS && p.key == VARIABLE) {
+        Some(last) => edits.text(&last.file, |text| in_variable(text, VARIABLE, last.line, todo)),
+        None => {
+            let file = boot.grub.files.iter().find(|file| file.path == DEFAULTS).filter(|_| !todo.add.is_empty());
+            if let Some(file) = file {
+                edits.text(file, |text| shell_edit::with_line(text, &format!("{VARIABLE}=\"{}\"", todo.add.join(" "))));
+            }
+        }
+    }
     if let Some(place) = place(&|place| place.file.path == "/etc/kernel/cmdline") {
         edits.text(&place.file, |text| words_file(text, false, &todo.add, &todo.remove));
     }
-    if let Some(last) = place(&|p| p.file.path == "/etc/default/grub" && p.key == "GRUB_CMDLINE_LINUX") {
-        edits.text(&last.file, |text| in_variable(text, &last.key, last.line, todo));
-    }
 }
+
+const DEFAULTS: &str = "/etc/default/grub";
+const VARIABLE: &str = "GRUB_CMDLINE_LINUX";
 
 /// Edits the words of the assignment at a line.
 fn in_variable(text: &str, name: &str, line: u32, todo: &Todo) -> String {
@@ -83,7 +93,10 @@ fn in_variable(text: &str, name: &str, line: u32, todo: &Todo) -> String {
         let known = [assignment.own_text()];
         let missing: Vec<String> = todo.add.iter().filter(|word| !super::has_word(&known, word)).cloned().collect();
         if !missing.is_empty() {
-            edited = shell_edit::with(&edited, assignment, &missing).unwrap_or(edited);
+            // Where the value has no quotes, in a line of its own.
+            let line = format!("{name}=\"${name} {}\"", missing.join(" "));
+            edited = shell_edit::with(&edited, assignment, &missing)
+                .unwrap_or_else(|| shell_edit::with_line(&edited, &line));
         }
     }
     edited

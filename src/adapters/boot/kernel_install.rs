@@ -10,6 +10,7 @@ use super::edits::{Edits, words_file};
 use super::{WordChange, entry_images, todo};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Entry, normal_entries};
+use crate::parse::bls;
 use crate::parse::cmdline::Cmdline;
 use crate::parse::lines::lines;
 use crate::steps::Step;
@@ -112,9 +113,11 @@ fn escape_path(path: &str) -> String {
 /// The text of an entry with nothing claimed: another title, sorted behind the others, its words with `vfioneer=off`. The same as
 /// `files/95-vfioneer.install` makes.
 fn escape_text(text: &str, ids: bool) -> String {
+    let off = if ids { " vfioneer=off module_blacklist=vfio_pci" } else { " vfioneer=off" };
     let mut changed = String::new();
     for line in lines(text) {
-        let (key, _) = line.text.split_once([' ', '\t']).unwrap_or((line.text, ""));
+        let content = line.text.trim_start();
+        let (key, _) = content.split_once([' ', '\t']).unwrap_or((content, ""));
         match key {
             "title" => changed.push_str(&format!("{}, without passthrough (vfioneer=off)", line.text)),
             "sort-key" => changed.push_str(&format!("{}-vfioneer-off", line.text)),
@@ -126,11 +129,15 @@ fn escape_text(text: &str, ids: bool) -> String {
                     at = word.range.end;
                 }
                 changed.push_str(line.text.get(at..).unwrap_or_default());
-                changed.push_str(if ids { " vfioneer=off module_blacklist=vfio_pci" } else { " vfioneer=off" });
+                changed.push_str(off);
             }
             _ => changed.push_str(line.text),
         }
         changed.push_str(line.ending);
+    }
+    if bls::parse(text).value("options").is_none() {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        changed.push_str(&format!("{end}options{off}\n"));
     }
     changed
 }

@@ -6,10 +6,10 @@
 
 use super::super::Work;
 use super::edits::Edits;
-use super::{Menu, Todo, WordChange, escape_typed, todo, why};
+use super::{Menu, Todo, WordChange, escape_typed, has_word, todo, why};
 use crate::facts::Snapshot;
 use crate::facts::boot::{Boot, Place, normal_entries};
-use crate::parse::{bls, json_list, word_edit};
+use crate::parse::{bls, cmdline, json_list, word_edit};
 use crate::steps::reasons::reason;
 use crate::steps::{Action, Fence, Step};
 
@@ -33,12 +33,26 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     };
     let mut edits = Edits::default();
     edits.text(&words.file, |text| edit(text, words, &todo));
+    // Read back: an item may hold several words.
+    let now = options(edits.now(&words.file)).unwrap_or_default();
+    if todo.add.iter().any(|word| !has_word(&now, word)) || todo.remove.iter().any(|word| has_word(&now, word)) {
+        work.manual.push(reason("kernelstub-by-hand", &[]));
+        return work;
+    }
     work.files = edits.steps(|_| why("kernelstub-words", &todo.add, &todo.remove));
     let argv = vec!["kernelstub".to_owned()];
     let action =
         Action::Run { argv: argv.clone(), undo: argv, touches: vec![CONFIG.to_owned(), entries], fence: Some(fence) };
     work.commands.push(Step { action, why: reason("kernelstub-run", &[]) });
     work
+}
+
+/// The words of a configuration.
+fn options(text: &str) -> Option<Vec<String>> {
+    let parsed: serde_json::Value = serde_json::from_str(text).ok()?;
+    let options = parsed.get("user")?.get("kernel_options")?;
+    let texts = options.as_array().map_or_else(|| vec![options], |items| items.iter().collect());
+    Some(texts.into_iter().filter_map(serde_json::Value::as_str).flat_map(cmdline::words).collect())
 }
 
 /// Edits the list, or the text that older versions have.

@@ -43,6 +43,36 @@ mod tests {
     const ENTRY: &str = "title Arch Linux\r\nlinux /vmlinuz-linux\ninitrd /initramfs-linux.img\n# options ro\noptions root=UUID=1 rw\noptions quiet";
 
     #[test]
+    fn entries_in_odd_forms() {
+        let windows =
+            "title Windows\nefi /shellx64.efi\noptions -nointerrupt HD0b:EFI\\Microsoft\\Boot\\Bootmgfw.efi\n";
+        let host = Files::new(&[
+            ("/proc/cmdline", "initrd=\\initramfs-linux.img rw\n"),
+            ("/boot/loader/loader.conf", "timeout 3\n"),
+            ("/boot/loader/entries/blanks.conf", "  title A\n  linux /vmlinuz-linux\n  options rw\n"),
+            ("/boot/loader/entries/bare.conf", "title B\nlinux /vmlinuz-linux\noptions\n"),
+            ("/boot/loader/entries/none.conf", "title C\nlinux /vmlinuz-linux\n"),
+            ("/boot/loader/entries/windows.conf", windows),
+        ])
+        .loader("LoaderInfo", "systemd-boot 257");
+        let change = WordChange { escape: true, ..words("iommu=pt", "") };
+        let after = host.after(&host.work(&change));
+        let text = |name: &str| after.text(&format!("/boot/loader/entries/{name}.conf")).map(str::to_owned);
+        for (name, head, options) in [
+            ("blanks", "  title A\n  linux /vmlinuz-linux\n", "  options rw iommu=pt"),
+            ("bare", "title B\nlinux /vmlinuz-linux\n", "options iommu=pt"),
+            ("none", "title C\nlinux /vmlinuz-linux\n", "options iommu=pt"),
+        ] {
+            assert_eq!(text(name), Some(format!("{head}{options}\n")));
+            let off = text(&format!("{name}-vfioneer-off")).unwrap();
+            assert!(off.ends_with(&format!("{options} vfioneer=off\n")) && off.contains(", without"), "{off}");
+        }
+        assert_eq!(text("windows").as_deref(), Some(windows));
+        assert_eq!(text("windows-vfioneer-off"), None);
+        assert!(after.work(&change).is_empty());
+    }
+
+    #[test]
     fn every_entry_gets_its_words() {
         let host = Files::new(&[
             ("/proc/cmdline", "initrd=\\initramfs-linux.img root=UUID=1 rw quiet\n"),

@@ -9,7 +9,7 @@
 use super::super::Work;
 use super::edits::{Edits, words_file};
 use super::{Menu, WordChange, escape_typed, grub, has_word, why};
-use crate::facts::boot::{Boot, Chain, normal_entries};
+use crate::facts::boot::{Boot, Chain, is_apart, normal_entries};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::cmdline::Cmdline;
 use crate::steps::reasons::reason;
@@ -40,7 +40,10 @@ pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
             return work;
         }
     };
-    let of_grub = WordChange { escape: change.escape && by_grub, ..change.clone() };
+    // GRUB's generator names the root file system itself.
+    let names_root = |word: &String| ["root", "rootflags", "boot"].iter().any(|name| Cmdline::parse(word).has(name));
+    let add = change.add.iter().filter(|word| !names_root(word)).cloned().collect();
+    let of_grub = WordChange { escape: change.escape && by_grub, add, ..change.clone() };
     let grub = if boot.grub.files.is_empty() { Work::default() } else { grub::sources(snap, &of_grub) };
     let needed = if by_grub { !grub.is_empty() } else { !line.is_empty() };
     if change.escape && !by_grub {
@@ -113,7 +116,9 @@ fn from_running(snap: &Snapshot, change: &WordChange) -> Result<Vec<Step>, Strin
     if !line.has("root") {
         return Err(reason("pve-no-cmdline", &[]));
     }
-    let kept = line.words.iter().filter(|word| !word.is("initrd") && !word.is("BOOT_IMAGE"));
+    // What one boot was given at the menu is not for all to come.
+    let once = |text: &str| is_apart(text) || Cmdline::parse(text).has_word("module_blacklist=vfio_pci");
+    let kept = line.words.iter().filter(|word| !word.is("initrd") && !word.is("BOOT_IMAGE") && !once(word.text));
     let mut words: Vec<String> = kept.map(|word| word.text.to_owned()).collect();
     words.retain(|word| !has_word(&change.remove, word));
     let missing = change.add.iter().filter(|word| !line.has_word(word));

@@ -312,3 +312,42 @@ fn words_of_entries_that_are_left_alone_do_not_count() {
     assert!(is_done(&boot, "nofb", false) && !is_done(&boot, "quiet", false));
     assert!(host.work(&words("", "nofb")).is_empty());
 }
+
+#[test]
+fn sources_of_bls_entries_in_any_form() {
+    let old = |default: &str| {
+        let host = el9("root=/dev/sda1 ro rhgb").with("/usr/sbin/grub2-mkconfig", "#!/usr/bin/sh\n");
+        host.with("/etc/default/grub", default)
+    };
+    let change = words("iommu=pt", "");
+    for (text, expected) in [
+        (
+            "GRUB_CMDLINE_LINUX=quiet\n",
+            "GRUB_CMDLINE_LINUX=quiet\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX iommu=pt\"\n",
+        ),
+        ("GRUB_TIMEOUT=1\n", "GRUB_TIMEOUT=1\nGRUB_CMDLINE_LINUX=\"iommu=pt\"\n"),
+    ] {
+        let after = old(text).after(&old(text).work(&change));
+        assert_eq!(after.text("/etc/default/grub"), Some(expected));
+        assert!(after.work(&change).is_empty(), "{:?}", after.work(&change));
+    }
+}
+
+#[test]
+fn kernelstub_reads_its_result_back() {
+    let entry = "title Pop\nlinux /EFI/Pop_OS-1/vmlinuz.efi\ninitrd /EFI/Pop_OS-1/initrd.img\noptions root=UUID=1 ro quiet a=1\n";
+    let host = |options: &str| {
+        Files::new(&[
+            ("/proc/cmdline", "initrd=\\EFI\\Pop_OS-1\\initrd.img root=UUID=1 ro quiet a=1\n"),
+            ("/boot/efi/loader/loader.conf", "default Pop_OS-current\n"),
+            ("/boot/efi/loader/entries/Pop_OS-current.conf", entry),
+            ("/etc/kernelstub/configuration", &format!("{{\"user\": {{\"kernel_options\": {options}}}}}")),
+        ])
+        .loader("LoaderInfo", "systemd-boot 249")
+    };
+    let change = words("iommu=pt", "a=1");
+    let work = host("[\"quiet\", \"a=1\"]").work(&change);
+    assert_eq!((work.files.len(), work.commands.len(), work.manual.len()), (1, 1, 0), "{work:?}");
+    let work = host("[\"quiet a=1\"]").work(&change);
+    assert_eq!((work.files.len(), work.commands.len(), work.manual.len()), (0, 0, 1), "{work:?}");
+}

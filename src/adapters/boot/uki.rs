@@ -119,8 +119,12 @@ fn by_ukify(snap: &Snapshot, entry: &Entry<'_>, change: &WordChange) -> Option<S
 fn by_mkinitcpio(snap: &Snapshot, stale: &[&Entry<'_>], change: &WordChange, work: &mut Work) -> Option<Vec<Step>> {
     let boot = &snap.boot;
     let builds: Vec<mkinitcpio::Build> = mkinitcpio::builds(snap).into_iter().filter(|build| build.unified).collect();
-    if stale.iter().any(|entry| !builds.iter().any(|build| Some(build.output.as_str()) == path(entry))) {
+    let is_built = |entry: &&Entry<'_>| builds.iter().any(|build| Some(build.output.as_str()) == path(entry));
+    if !stale.is_empty() && !stale.iter().any(|entry| is_built(&entry)) {
         return None;
+    }
+    for path in stale.iter().filter(|entry| !is_built(entry)).filter_map(|entry| path(entry)) {
+        work.manual.push(reason("image-without-preset", &[("path", path)]));
     }
     // A file that a preset names stands alone; else all of the usual ones count together (mkinitcpio(8) `--cmdline`).
     let option = |build: &mkinitcpio::Build| {

@@ -10,6 +10,7 @@ use crate::adapters::claim::Wanted;
 use crate::facts::initramfs::Image;
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::modprobe::module_name;
+use crate::parse::shell_edit;
 use crate::parse::shell_vars::{self, Assignment};
 use crate::steps::reasons::reason;
 use crate::steps::{Action, Product, Step};
@@ -180,8 +181,15 @@ fn put_first(snap: &Snapshot, config: &Option<String>, edit: &(&str, Vec<String>
         let place = config.as_deref().unwrap_or(CONFIG);
         reason("mkinitcpio-by-hand", &[("name", name), ("words", &words.join(" ")), ("place", place)])
     };
-    let Some((file, assignment)) = last else { return work.manual.push(by_hand()) };
-    let edited = with_first(&file.text, assignment, words);
+    let is_set = scripts.iter().flat_map(|script| &script.assignments).any(|a| a.name == *name);
+    let (file, edited) = match (last, files.last()) {
+        (Some((file, assignment)), _) => (file, with_first(&file.text, assignment, words)),
+        // Nothing sets it, so nothing is lost. HOOKS must be there.
+        (None, Some(file)) if !is_set && *name == "MODULES" => {
+            (*file, Edit::Text(shell_edit::with_line(&file.text, &format!("{name}=({})", words.join(" ")))))
+        }
+        _ => return work.manual.push(by_hand()),
+    };
     match edited {
         Edit::Nothing => {}
         Edit::Impossible => work.manual.push(by_hand()),

@@ -128,9 +128,18 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// The key of an entry of grub.cfg that a person wrote (`/etc/grub.d/40_custom`): no generator gives it words.
+pub const BY_HAND: &str = "menuentry";
+
 /// Words of entries that are meant to differ: Debian's and Ubuntu's recovery entries have `single` or `recovery`
 /// (`/etc/grub.d/10_linux`), and vfioneer's own entry without passthrough has the last.
 const APART: &[&str] = &["single", "recovery", "rescue", "emergency", "vfioneer=off"];
+
+/// True for a word that only entries have which are meant to differ.
+pub fn is_apart(word: &str) -> bool {
+    let line = Cmdline::parse(word);
+    APART.iter().any(|apart| line.has_word(apart))
+}
 
 /// True if an entry with these words boots this host as it is used every day: no recovery, not without passthrough, and not another
 /// system on the same disks (GRUB's os-prober, entries on a shared ESP), which has another `root=`.
@@ -139,7 +148,9 @@ pub fn is_normal<'a>(words: impl IntoIterator<Item = &'a str>, root: Option<&str
     let line = Cmdline::parse(&text);
     let ours = match (line.value("root"), root) {
         (Some(value), Some(root)) => value == root || value.contains('$'),
-        _ => true,
+        // Memory tests and network boot have no root; a variable of the loader may hold it.
+        (None, Some(_)) => text.contains('$'),
+        (_, None) => true,
     };
     ours && !APART.iter().any(|word| line.has_word(word))
 }
@@ -148,7 +159,7 @@ pub fn is_normal<'a>(words: impl IntoIterator<Item = &'a str>, root: Option<&str
 pub fn normal_entries(boot: &Boot) -> Vec<Entry<'_>> {
     let mut entries: Vec<Entry<'_>> = Vec::new();
     let is_entry = |place: &&Place| {
-        place.generated && place.effective && !matches!(place.key.as_str(), "kernelopts" | "tuned_params")
+        place.generated && place.effective && !matches!(place.key.as_str(), "kernelopts" | "tuned_params" | BY_HAND)
     };
     for place in boot.places.iter().filter(is_entry) {
         // An entry of the Boot Loader Specification may have several lines of options.

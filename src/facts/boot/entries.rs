@@ -5,6 +5,7 @@ use super::grub::ESPS;
 use super::{Chain, Place};
 use crate::facts::{Evidence, TextFile};
 use crate::host::{Digest, Fact, Host};
+use crate::parse::lines::line_at;
 use crate::parse::{bls, cmdline, pe};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -50,12 +51,20 @@ fn entries(host: &dyn Host, found: &mut Found, loader: &str) {
         }
         let Some(file) = found.text(host, &format!("{dir}/{name}")) else { continue };
         let entry = bls::parse(&file.text);
+        if !is_linux(&entry) {
+            continue;
+        }
         sign(found, &file, &entry, &name);
         let release = entry.release().or_else(|| found.release_of(entry.value("linux")?));
         let readers = if name.starts_with("proxmox-") { &[Chain::ProxmoxSystemdBoot] } else { READERS };
-        for field in entry.all("options") {
-            let words = cmdline::words(&field.value);
-            let place = place(&file, field.line, field.range.clone(), "options", resolve(found, words));
+        let mut lines: Vec<_> = entry.all("options").map(|field| (field.line, field.range.clone())).collect();
+        if lines.is_empty() {
+            // Its words would be a line at the end: where the root is found by the type of its partition, an entry needs none.
+            lines.push((line_at(&file.text, file.text.len()), file.text.len()..file.text.len()));
+        }
+        for (line, range) in lines {
+            let words = cmdline::words(file.text.get(range.clone()).unwrap_or_default());
+            let place = place(&file, line, range, "options", resolve(found, words));
             let place = Place {
                 chain: readers.first().copied().unwrap_or_default(),
                 generated: true,
@@ -66,6 +75,12 @@ fn entries(host: &dyn Host, found: &mut Found, loader: &str) {
             found.add(place, readers);
         }
     }
+}
+
+/// True if an entry starts Linux, and no other system or tool: `linux`, or with `efi` a kernel that starts itself as an EFI program.
+fn is_linux(entry: &bls::Entry) -> bool {
+    let has = |key: &str| entry.value(key).is_some();
+    has("linux") || has("efi") && (has("initrd") || entry.words().iter().any(|word| word.starts_with("root=")))
 }
 
 /// What an entry tells about who made it.

@@ -1,7 +1,7 @@
 //! What GRUB and its generator read: `/etc/default/grub`, grub.cfg, grubenv.
 
 use super::found::{Found, place};
-use super::{Chain, GrubConfig, Place};
+use super::{BY_HAND, Chain, GrubConfig, Place};
 use crate::facts::{Evidence, TextFile, dropin};
 use crate::host::{Fact, Host, Why};
 use crate::parse::grub_default::GrubDefault;
@@ -150,7 +150,8 @@ fn config(host: &dyn Host, found: &mut Found, path: &str, esp: bool) {
         found.signs.grub_bls.get_or_insert(evidence);
     }
     for entry in config.entries.iter().take(MAX_ENTRIES) {
-        let place = place(&file, entry.line, entry.range.clone(), "linux", entry.words.clone());
+        let key = if entry.by_hand { BY_HAND } else { "linux" };
+        let place = place(&file, entry.line, entry.range.clone(), key, entry.words.clone());
         let place = Place {
             chain: Chain::Grub,
             generated: true,

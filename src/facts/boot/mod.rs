@@ -13,7 +13,8 @@ mod rows;
 mod sources;
 
 pub use effect::{
-    Configured, Entry, Reach, booting_entries, configured_words, is_normal, normal_entries, releases_without,
+    BY_HAND, Configured, Entry, Reach, booting_entries, configured_words, is_apart, is_normal, normal_entries,
+    releases_without,
 };
 pub use entries::read_unified;
 pub use grub::Generator;

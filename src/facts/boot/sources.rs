@@ -91,9 +91,17 @@ fn unified(host: &dyn Host, found: &mut Found) {
     let (mut paths, _) = dropin::files(host, &["/etc/cmdline.d"], ".conf");
     for name in found.list(host, "/etc/mkinitcpio.d") {
         let Some(preset) = found.text(host, &format!("/etc/mkinitcpio.d/{name}")) else { continue };
-        let named = shell_vars::parse(&preset.text);
-        let named = named.assignments.iter().filter(|assignment| assignment.name.ends_with("_cmdline"));
-        paths.extend(named.map(shell_vars::Assignment::own_text).filter(|path| path != "/etc/kernel/cmdline"));
+        for assignment in shell_vars::parse(&preset.text).assignments {
+            let text = assignment.own_text();
+            let named = match assignment.name.rsplit('_').next() {
+                Some("cmdline") => Some(text),
+                Some("options") => {
+                    text.split_whitespace().skip_while(|word| *word != "--cmdline").nth(1).map(str::to_owned)
+                }
+                _ => None,
+            };
+            paths.extend(named.filter(|path| path != "/etc/kernel/cmdline"));
+        }
     }
     for path in paths {
         if let Some(file) = found.text(host, &path) {

@@ -35,6 +35,7 @@ pub(super) fn collect(host: &dyn Host, open: bool, kernel: &Kernel, found: &mut 
                 directory(host, &path, &names, open, found, &mut seen);
             }
         }
+        below_efi(host, &format!("{root}/EFI"), &names, open, found, &mut seen);
         let dir = format!("{root}/EFI/Linux");
         for name in list(host, &dir, found).into_iter().filter(|name| name.ends_with(".efi")) {
             let release = names.of_unified(&name);
@@ -96,9 +97,32 @@ pub fn read(host: &dyn Host, path: &str) -> Fact<Content> {
     host.digest(path, &DIGEST).and_then(|bytes| Fact::from(serde_json::from_slice::<Content>(&bytes)))
 }
 
-/// A name without a dot, and not the directories of loaders, may be a token or `ostree`.
+/// Files that every kernel has here.
+const FILES: &[&str] =
+    &["vmlinu", "config-", "System.map-", "symvers-", "init", "Image", "kernel-", "booster-", "memtest", "."];
+
+/// What is none of these files, and none of the directories of loaders, may be a token or `ostree`.
 fn is_directory(name: &str) -> bool {
-    !name.contains('.') && !matches!(name, "EFI" | "grub" | "grub2" | "loader" | "efi" | "lost+found")
+    !FILES.iter().any(|start| name.starts_with(start))
+        && !matches!(name, "EFI" | "grub" | "grub2" | "loader" | "efi" | "lost+found")
+}
+
+/// Images that lie directly in a directory of the ESP's `EFI`, put there by hand or by a preset. Proxmox's own tool keeps those of its directory.
+fn below_efi(
+    host: &dyn Host,
+    dir: &str,
+    names: &Names,
+    open: bool,
+    found: &mut Initramfs,
+    seen: &mut BTreeSet<String>,
+) {
+    for vendor in list(host, dir, found).into_iter().filter(|name| !matches!(name.as_str(), "Linux" | "proxmox")) {
+        for file in host.entries(&format!("{dir}/{vendor}")).into_known().unwrap_or_default() {
+            if let Some(release) = names.release(&file) {
+                add(host, format!("{dir}/{vendor}/{file}"), release, false, open, found, seen);
+            }
+        }
+    }
 }
 
 fn list(host: &dyn Host, dir: &str, found: &mut Initramfs) -> Vec<String> {

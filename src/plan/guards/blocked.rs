@@ -20,6 +20,7 @@ const FINDINGS: &[(&str, &[&str])] = &[
     ("rmrr-locked", &[]),
     ("device-denylisted", &[]),
     ("ids-take-too-much", &[]),
+    ("cmdline-words-glued", &["root"]),
 ];
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
@@ -72,6 +73,9 @@ fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
         let of_chosen = case.chosen.iter().any(|f| taken.split(", ").any(|address| address == f.address.to_string()));
         // What `--repair` takes away is no longer in the way.
         return of_chosen && !case.goal.repair;
+    }
+    if finding.id == "cmdline-words-glued" && case.goal.repair {
+        return false;
     }
     let about_chosen = match &finding.subject {
         Subject::Function(address) => case.chosen.iter().any(|f| f.address == *address),

@@ -241,3 +241,15 @@ fn names_that_there_are_not() {
     assert_eq!(error.exit_code(), 2);
     assert!(error.message.contains("everything") && error.hints[0].contains("root-storage"));
 }
+
+#[test]
+fn ids_that_took_nothing_so_far_would_take_what_the_host_needs() {
+    let mut snap = t::healthy();
+    let ids = snap.pci.get(&t::at(DISK)).unwrap().ids.known().unwrap().to_string();
+    t::modprobe(&mut snap, "/etc/modprobe.d/v.conf", &format!("options vfio-pci ids={ids}"));
+    assert_eq!(shown(&snap, &goal(CARD)), [format!("ids-come-alive {DISK}")]);
+    assert!(refused(&snap, &goal(CARD))[0].reason.contains("/etc/modprobe.d/v.conf:1"));
+    // Repaired, the id is gone.
+    assert_eq!(shown(&snap, &Goal { repair: true, ..goal(CARD) }), Vec::<String>::new());
+    assert_eq!(shown(&snap, &goal(&[])), Vec::<String>::new(), "nothing changes then");
+}

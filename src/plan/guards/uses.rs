@@ -2,6 +2,7 @@
 
 use super::{Case, Refusal};
 use crate::checks::device::list;
+use crate::checks::{intent, words};
 use crate::facts::pci::Function;
 use crate::facts::usage::{Use, UseKind};
 use crate::host::Fact;
@@ -31,8 +32,36 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
             ));
         }
     }
+    refused.extend(dormant_ids(case));
     refused.extend(missing_port(case));
     refused.extend(console(case));
+    refused
+}
+
+/// Ids that were given to vfio-pci and took nothing so far, because a native driver came first: a plan has vfio-pci loaded before all others, and
+/// then they take what this host needs, from its root on.
+fn dormant_ids(case: &Case<'_>) -> Vec<Refusal> {
+    if case.chosen.is_empty() || case.adopted.is_some() {
+        return Vec::new();
+    }
+    let others = case.snap.pci.functions.iter().filter(|f| !f.is_bridge() && !f.on_vfio());
+    let others: Vec<&Function> = others.filter(|f| !case.chosen.iter().any(|c| c.address == f.address)).collect();
+    let mut refused: Vec<Refusal> = Vec::new();
+    for claim in intent::claims(case.snap).into_iter().filter(|claim| !super::is_repaired(case, claim)) {
+        for function in others.iter().filter(|f| claim.takes(f) == Some(true)) {
+            let guarded = |found: &&Use| guard_of(found).is_some_and(|guard| guard != "slices");
+            let users: Vec<&str> =
+                case.snap.usage.of(&function.address).filter(guarded).map(|found| found.by.as_str()).collect();
+            let address = function.address.to_string();
+            if users.is_empty() || refused.iter().any(|refusal| refusal.subject == address) {
+                continue;
+            }
+            let place = words::subject(&claim.evidence).to_string();
+            let values =
+                [("device", address.as_str()), ("ids", &claim.text), ("place", &place), ("users", &list(users))];
+            refused.push(Refusal::firm("ids-come-alive", function.address, &values));
+        }
+    }
     refused
 }
 

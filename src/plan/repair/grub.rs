@@ -38,5 +38,12 @@ fn lost(text: &str, name: &str) -> Vec<Range<usize>> {
     let last = all.iter().rposition(|a| !a.refers_to(name)).unwrap_or(0);
     let before = all.iter().take(last).map(|a| a.range.clone());
     // What is built on in between is lost with it, but no line goes that another one needs to be read.
-    before.filter(|range| !appended(range)).collect()
+    before.filter(|range| !appended(range) && is_alone(text, range)).collect()
+}
+
+/// True if the lines of an assignment hold nothing else but a comment.
+fn is_alone(text: &str, range: &Range<usize>) -> bool {
+    let before = text.get(..range.start).and_then(|text| text.rsplit('\n').next()).unwrap_or_default();
+    let after = text.get(range.end..).and_then(|text| text.lines().next()).unwrap_or_default().trim();
+    before.trim().is_empty() && (after.is_empty() || after.starts_with('#'))
 }

@@ -39,7 +39,8 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
         }
     }
     let lost = found_root(&found);
-    for (finding, ..) in at_lines(case, "cmdline-without-root").filter(|_| !lost) {
+    let is_comment = |path: &str| file(case, path).is_some_and(|file| file.text.starts_with('#'));
+    for (finding, ..) in at_lines(case, "cmdline-without-root").filter(|(_, path, _)| !lost && !is_comment(path)) {
         let running = crate::checks::words::running(case.snap);
         for word in running.words.iter().filter(|word| matches!(word.name.as_str(), "root" | "rootflags" | "boot")) {
             found.push(Word { word: word.text.to_owned(), present: true, done: false, why: why(finding) });
@@ -56,8 +57,10 @@ fn file<'a>(case: &'a Case<'_>, path: &str) -> Option<&'a TextFile> {
     case.snap.boot.places.iter().map(|place| place.file.as_ref()).find(|file| file.path == path)
 }
 
-/// The lines behind the first that hold words.
+/// The lines behind the first that hold words; none where the first was meant as a comment, which this file has not: then the words of another
+/// line are no addition.
 fn further(file: &TextFile) -> impl Iterator<Item = (u32, &str)> {
-    let lines = (1u32..).zip(file.text.lines()).skip(1);
+    let comment = file.text.starts_with('#');
+    let lines = (1u32..).zip(file.text.lines()).skip(1).filter(move |_| !comment);
     lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'))
 }

@@ -54,6 +54,7 @@ const NEVER: &[&str] = &[
     "module_blacklist",
     "rd.driver.blacklist",
     "blacklist",
+    "vfioneer",
 ];
 
 /// True if a word that was written, and is not in effect, may be put in effect.

@@ -2,11 +2,13 @@
 //! line has ids already: modprobe takes its options last (kmod 34 libkmod/libkmod-config.c `kmod_config_new`), so they win.
 
 use super::{Case, Word, kernels, releases};
-use crate::checks::words;
+use crate::checks::{intent, words};
 use crate::facts::kernel::InstalledKernel;
 use crate::facts::own;
+use crate::facts::pci::Function;
 use crate::goal::Method;
 use crate::parse::cmdline::Cmdline;
+use crate::parse::vfio_ids::{self, IdSpec};
 use crate::plan::guards::exact_ids;
 
 pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
@@ -22,7 +24,9 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
     }
     let mut found = Vec::new();
     let mut ids: Vec<String> = present.iter().flat_map(|word| word.items().map(str::to_owned)).collect();
-    ids.extend(case.chosen.iter().filter_map(|f| exact_ids(case, f).ok()));
+    let given: Vec<IdSpec> = ids.iter().flat_map(|id| vfio_ids::parse(id)).filter_map(|item| item.spec).collect();
+    let taken = |function: &Function| given.iter().any(|spec| intent::takes(spec, function) == Some(true));
+    ids.extend(case.chosen.iter().filter(|f| !taken(f)).filter_map(|f| exact_ids(case, f).ok()));
     let mut seen = std::collections::BTreeSet::new();
     ids.retain(|id| seen.insert(id.to_ascii_lowercase()));
     let wanted = format!("vfio-pci.ids={}", ids.join(","));

@@ -173,7 +173,7 @@ fn what_cannot_be_edited_is_left_to_a_person() {
     }
     let mut host = arch(DEBIAN);
     host.0.remove("/boot/grub/grub.cfg");
-    assert!(host.work(&words("iommu=pt", "")).manual.len() == 1);
+    assert_eq!(host.work(&words("iommu=pt", "")).manual.len(), 2);
 }
 
 #[test]
@@ -231,4 +231,18 @@ fn another_system_of_the_menu_counts_for_nothing() {
     let host = debian(&DEBIAN.replace("quiet", "quiet iommu=pt"));
     let host = host.with("/boot/grub/grub.cfg", config("quiet iommu=pt") + other);
     assert!(host.work(&words("iommu=pt", "")).is_empty());
+}
+
+#[test]
+fn entries_that_no_generator_gives_words_are_no_measure() {
+    let own = "### BEGIN /etc/grub.d/40_custom ###\nmenuentry 'Mine' {\n\tlinux\t/boot/vmlinuz-6.1.0-31-amd64 root=UUID=1 ro\n}\n### END /etc/grub.d/40_custom ###\n";
+    let memtest = "menuentry \"Memory test\" {\n\tlinux\t/boot/memtest86+x64.efi\n}\n";
+    let host = debian(DEBIAN).with("/boot/grub/grub.cfg", format!("{}{memtest}{own}", config("quiet iommu=pt")));
+    let host = host.with(
+        "/etc/default/grub.d/99-vfioneer.cfg",
+        "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT iommu=pt\"\n",
+    );
+    let work = host.work(&words("iommu=pt", ""));
+    assert!(work.files.is_empty() && work.commands.is_empty() && work.manual.is_empty(), "{work:?}");
+    assert!(work.notes.iter().any(|note| note.contains("Mine")), "{:?}", work.notes);
 }
