@@ -1,6 +1,6 @@
 use super::{Plan, SCHEMA, make};
 use crate::checks::testing::{self as t, GPU, IGPU};
-use crate::facts::boot::GrubConfig;
+use crate::facts::boot::{Chain, GrubConfig};
 use crate::facts::own::CLAIMS;
 use crate::facts::usage::{Use, UseKind};
 use crate::facts::{Evidence, Origin, Snapshot, TextFile};
@@ -156,6 +156,25 @@ fn driverctl_and_scripts_in_the_image_are_adopted() {
     script.initramfs.images.push(other);
     script.initramfs.images[1].content = Fact::Known(Default::default());
     assert!(!card(&script).is_empty(), "not in the image of every kernel");
+}
+
+#[test]
+fn ids_on_the_command_line_are_adopted_if_every_entry_has_them() {
+    let ids = "ro vfio-pci.ids=10de:2684,10de:22ba";
+    let host = |entries: &[&str]| {
+        let mut snap = t::passthrough();
+        snap.modules.directives.retain(|directive| directive.word != "options");
+        t::cmdline(&mut snap, ids);
+        snap.boot.places.clear();
+        t::place(&mut snap, Chain::Grub, "/etc/default/grub", "GRUB_CMDLINE_LINUX=\"…\"", ids);
+        for words in entries {
+            let place = t::place(&mut snap, Chain::Grub, "/boot/grub/grub.cfg", "linux …", words);
+            (place.generated, place.key) = (true, "linux".into());
+        }
+        snap
+    };
+    assert!(written(&card(&host(&[ids, ids])), CLAIMS).is_none());
+    assert!(written(&card(&host(&[ids, "ro"])), CLAIMS).is_some(), "the other one leaves it to its driver");
 }
 
 #[test]

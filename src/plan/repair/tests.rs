@@ -205,6 +205,9 @@ fn the_first_line_of_proxmox() {
         let bad = ["cmdline-second-line", "cmdline-without-root", "cmdline-words-glued"];
         assert!(!found.iter().any(|finding| bad.contains(&finding.id)), "{mended:?}");
     }
+    // This file knows no comments, so the words of one are nothing to add to.
+    let comment = make(&proxmox(&format!("# c\n{first}\n")), &goal(&[]));
+    assert_eq!(after(&comment, CMDLINE), None);
 }
 
 #[test]
@@ -217,6 +220,7 @@ fn grub_variables_that_are_set_twice() {
         (format!("{other}{one}"), Some(format!("# {other}{one}"))),
         (format!("{one}GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX x\"\n"), None),
         (format!("{other}GRUB_CMDLINE_LINUX+=\" y\"\n{one}"), None),
+        (format!("GRUB_CMDLINE_LINUX=\"x\"; GRUB_TIMEOUT=30\n{one}"), None),
     ] {
         let mut snap = t::healthy();
         snap.boot.places.clear();

@@ -163,6 +163,10 @@ fn ids_stand_on_the_command_line_where_vfio_pci_is_built_in() {
     );
     t::cmdline(&mut snap, "ro vfio-pci.ids=10de:2684,10de:22ba");
     assert!(words(&snap, &ids).is_empty());
+    // What takes it already is not said again in a wider form.
+    let own = snap.pci.get(&t::at("0000:01:00.0")).unwrap().subsystem.known().unwrap().to_string();
+    t::cmdline(&mut snap, &format!("ro vfio-pci.ids=10de:2684:{own},10de:22ba"));
+    assert!(words(&snap, &ids).is_empty());
 }
 
 #[test]
