@@ -47,8 +47,11 @@ pub fn all() -> Vec<Job> {
     takes.chain(cells::all().into_iter().map(Job::Look)).collect()
 }
 
-/// The cells that a selection names, in its order, each once: words, each of which is `all`, `subset`, `cuts`, a cell's whole
-/// name, or else a part of names.
+/// The cells that took a device and were seen to pass.
+const PROVEN: &str = include_str!("proven.txt");
+
+/// The cells that a selection names, in its order, each once: words, each of which is `all`, `subset`, `cuts`, `unproven`, a cell's
+/// whole name, or else a part of names.
 pub fn select(selection: &str) -> Vec<Job> {
     let mut selected: Vec<Job> = Vec::new();
     for word in selection.split_whitespace() {
@@ -70,6 +73,7 @@ fn named(word: &str) -> impl Fn(&Job) -> bool {
             let name = job.name();
             cells::SUBSET.contains(&name.as_str()) || takes::SUBSET.contains(&name.as_str())
         }
+        "unproven" => matches!(job, Job::Take(_)) && !PROVEN.lines().any(|name| name == job.name()),
         "cuts" => matches!(job, Job::Take(Take { extra: Extra::Cuts(_), .. })),
         name if exact => job.name() == name,
         part => job.name().contains(part),

@@ -1,7 +1,7 @@
 //! The lab: boots emulated hosts with an IOMMU in known states and compares what the program says there with the truth.
 //!
-//! `LAB=subset`, `LAB=all`, `LAB=cuts`, `LAB=<a cell's name or a part of names>`, several of these, or `LAB=demo`; nothing runs
-//! without it, and a name that no cell has lists them all. `LAB_BINARY` names the program, static, because it runs inside other releases.
+//! `LAB=subset`, `LAB=all`, `LAB=cuts`, `LAB=unproven`, `LAB=<a cell's name or a part of names>`, several of these, or `LAB=demo`;
+//! nothing runs without it, and a name that no cell has lists them all. `LAB_BINARY` names the program, static, because it runs inside other releases.
 //! `LAB=all` leaves out cells that passed before with the same program, runner and image. With
 //! `UPDATE_EXPECT=1` the cells that pass are noted in `proven.txt`, from which docs/support.md is made.
 //!
