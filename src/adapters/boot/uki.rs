@@ -120,7 +120,7 @@ fn by_mkinitcpio(snap: &Snapshot, stale: &[&Entry<'_>], change: &WordChange, wor
     let boot = &snap.boot;
     let builds: Vec<mkinitcpio::Build> = mkinitcpio::builds(snap).into_iter().filter(|build| build.unified).collect();
     let is_built = |entry: &&Entry<'_>| builds.iter().any(|build| Some(build.output.as_str()) == path(entry));
-    if !stale.is_empty() && !stale.iter().any(|entry| is_built(entry)) {
+    if !stale.is_empty() && !stale.iter().any(is_built) {
         return None;
     }
     for path in stale.iter().filter(|entry| !is_built(entry)).filter_map(|entry| path(entry)) {
