@@ -70,9 +70,8 @@ kernel() {
 # Chooses the entry without passthrough for one boot.
 off() {
     if [ -e /boot/grub/grub.cfg ]; then
-        submenu=$(sed -n "s/^submenu '\([^']*without passthrough[^']*\)'.*/\1/p" /boot/grub/grub.cfg | head -n 1)
-        entry=$(sed -n "/^submenu '[^']*without passthrough/,\$s/^[[:space:]]*menuentry '\([^']*\)'.*/\1/p" /boot/grub/grub.cfg | head -n 1)
-        step choose grub-reboot "$submenu>$entry"
+        entry=$(sed -n "s/^[[:space:]]*menuentry .*menuentry_id_option '\(vfioneer-off-[^']*\)'.*/\1/p" /boot/grub/grub.cfg | head -n 1)
+        step choose grub-reboot "vfioneer-off>$entry"
     else
         entry=$(grep -l 'vfioneer=off' /boot/efi/loader/entries/*.conf | head -n 1)
         step choose bootctl set-oneshot "${entry##*/}"
