@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use tools::Fault;
 use vfioneer::apply::rollback;
-use world::{CLAIMS, KERNELS, World, apply, differences, recover, session};
+use world::{CLAIMS, KERNELS, World, apply, differences, open_session, recover, session};
 
 #[track_caller]
 fn same(case: &str, now: &world::State, wanted: &world::State) {
@@ -272,7 +272,7 @@ fn two_at_the_same_time() {
     let world = World::new();
     let (one, two) = (world.open(), world.open());
     let first = session(&one).unwrap();
-    let error = session(&two).map(|_| ()).unwrap_err();
+    let error = open_session(&two).map(|_| ()).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert!(error.message.contains("another vfioneer"), "{error}");
     drop(first);

@@ -19,6 +19,10 @@ use crate::parse::shell_vars::parse;
 use crate::parse::{grubenv, shell_edit};
 use crate::steps::reasons::reason;
 
+/// What grub2-mkconfig takes the words of all entries from.
+const DEFAULTS: &str = "/etc/default/grub";
+const VARIABLE: &str = "GRUB_CMDLINE_LINUX";
+
 /// What it needs done.
 pub(super) fn work(snap: &Snapshot, change: &WordChange) -> Work {
     let boot = &snap.boot;
@@ -78,9 +82,6 @@ fn sources(boot: &Boot, todo: &Todo, edits: &mut Edits) {
         edits.text(&place.file, |text| words_file(text, false, &todo.add, &todo.remove));
     }
 }
-
-const DEFAULTS: &str = "/etc/default/grub";
-const VARIABLE: &str = "GRUB_CMDLINE_LINUX";
 
 /// Edits the words of the assignment at a line.
 fn in_variable(text: &str, name: &str, line: u32, todo: &Todo) -> String {

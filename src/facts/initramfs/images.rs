@@ -20,26 +20,11 @@ pub(super) fn collect(host: &dyn Host, open: bool, kernel: &Kernel, found: &mut 
         releases: kernel.installed.iter().map(|kernel| kernel.release.clone()).collect(),
         packages: packages(host),
     };
-    let mut seen = BTreeSet::new();
+    let mut search = Search { host, open, names, found, seen: BTreeSet::new() };
     for root in ROOTS {
         // `/efi` is a link to `/boot/efi` on some hosts.
-        if host.link(root).known().is_some() {
-            continue;
-        }
-        for name in list(host, root, found) {
-            let path = format!("{root}/{name}");
-            if let Some(release) = names.release(&name) {
-                add(host, path, release, false, open, found, &mut seen);
-            } else if is_directory(&name) {
-                // kernel-install: TOKEN/RELEASE/initrd…; rpm-ostree: ostree/NAME/initramfs-R.img.
-                directory(host, &path, &names, open, found, &mut seen);
-            }
-        }
-        below_efi(host, &format!("{root}/EFI"), &names, open, found, &mut seen);
-        let dir = format!("{root}/EFI/Linux");
-        for name in list(host, &dir, found).into_iter().filter(|name| name.ends_with(".efi")) {
-            let release = names.of_unified(&name);
-            add(host, format!("{dir}/{name}"), release, true, open, found, &mut seen);
+        if host.link(root).known().is_none() {
+            search.root(root);
         }
     }
     found.images.sort_by(|a, b| (&a.release, &a.path).cmp(&(&b.release, &b.path)));
@@ -107,80 +92,85 @@ fn is_directory(name: &str) -> bool {
         && !matches!(name, "EFI" | "grub" | "grub2" | "loader" | "efi" | "lost+found")
 }
 
-/// Images that lie directly in a directory of the ESP's `EFI`, put there by hand or by a preset. Proxmox's own tool keeps those of its directory.
-fn below_efi(
-    host: &dyn Host,
-    dir: &str,
-    names: &Names,
+/// One search over all directories.
+struct Search<'a> {
+    host: &'a dyn Host,
     open: bool,
-    found: &mut Initramfs,
-    seen: &mut BTreeSet<String>,
-) {
-    for vendor in list(host, dir, found).into_iter().filter(|name| !matches!(name.as_str(), "Linux" | "proxmox")) {
-        for file in host.entries(&format!("{dir}/{vendor}")).into_known().unwrap_or_default() {
-            if let Some(release) = names.release(&file) {
-                add(host, format!("{dir}/{vendor}/{file}"), release, false, open, found, seen);
+    names: Names,
+    found: &'a mut Initramfs,
+    seen: BTreeSet<String>,
+}
+
+impl Search<'_> {
+    fn root(&mut self, root: &str) {
+        for name in self.list(root) {
+            let path = format!("{root}/{name}");
+            if let Some(release) = self.names.release(&name) {
+                self.add(path, release, false);
+            } else if is_directory(&name) {
+                // kernel-install: TOKEN/RELEASE/initrd…; rpm-ostree: ostree/NAME/initramfs-R.img.
+                self.directory(&path);
+            }
+        }
+        self.below_efi(&format!("{root}/EFI"));
+        let dir = format!("{root}/EFI/Linux");
+        for name in self.list(&dir).into_iter().filter(|name| name.ends_with(".efi")) {
+            let release = self.names.of_unified(&name);
+            self.add(format!("{dir}/{name}"), release, true);
+        }
+    }
+
+    /// Images that lie directly in a directory of the ESP's `EFI`, put there by hand or by a preset. Proxmox's own tool keeps those of its
+    /// directory.
+    fn below_efi(&mut self, dir: &str) {
+        for vendor in self.list(dir).into_iter().filter(|name| !matches!(name.as_str(), "Linux" | "proxmox")) {
+            for file in self.host.entries(&format!("{dir}/{vendor}")).into_known().unwrap_or_default() {
+                if let Some(release) = self.names.release(&file) {
+                    self.add(format!("{dir}/{vendor}/{file}"), release, false);
+                }
             }
         }
     }
-}
 
-fn list(host: &dyn Host, dir: &str, found: &mut Initramfs) -> Vec<String> {
-    match host.entries(dir) {
-        Fact::Known(names) => names,
-        Fact::Unknown(why @ (Why::NotPermitted | Why::TooLarge)) => {
-            found.unread.push((dir.to_owned(), why));
-            Vec::new()
-        }
-        // Most names are files or are not there.
-        _ => Vec::new(),
-    }
-}
-
-fn directory(
-    host: &dyn Host,
-    dir: &str,
-    names: &Names,
-    open: bool,
-    found: &mut Initramfs,
-    seen: &mut BTreeSet<String>,
-) {
-    for child in host.entries(dir).into_known().unwrap_or_default() {
-        let path = format!("{dir}/{child}");
-        let Fact::Known(files) = host.entries(&path) else {
-            // A copy that somebody put there by hand.
-            if let Some(release) = names.release(&child) {
-                add(host, path, release, false, open, found, seen);
-            }
-            continue;
-        };
-        for file in files {
-            let release =
-                if names.releases.contains(&child) && (file.starts_with("initrd") || file.starts_with("initramfs")) {
-                    Some(child.clone())
-                } else {
-                    names.release(&file)
-                };
-            if let Some(release) = release {
-                add(host, format!("{path}/{file}"), release, false, open, found, seen);
+    fn directory(&mut self, dir: &str) {
+        for child in self.host.entries(dir).into_known().unwrap_or_default() {
+            let path = format!("{dir}/{child}");
+            let Fact::Known(files) = self.host.entries(&path) else {
+                // A copy that somebody put there by hand.
+                if let Some(release) = self.names.release(&child) {
+                    self.add(path, release, false);
+                }
+                continue;
+            };
+            for file in files {
+                let of_release = self.names.releases.contains(&child)
+                    && (file.starts_with("initrd") || file.starts_with("initramfs"));
+                let release = if of_release { Some(child.clone()) } else { self.names.release(&file) };
+                if let Some(release) = release {
+                    self.add(format!("{path}/{file}"), release, false);
+                }
             }
         }
     }
-}
 
-fn add(
-    host: &dyn Host,
-    path: String,
-    release: String,
-    unified: bool,
-    open: bool,
-    found: &mut Initramfs,
-    seen: &mut BTreeSet<String>,
-) {
-    if !seen.insert(path.clone()) {
-        return;
+    fn list(&mut self, dir: &str) -> Vec<String> {
+        match self.host.entries(dir) {
+            Fact::Known(names) => names,
+            Fact::Unknown(why @ (Why::NotPermitted | Why::TooLarge)) => {
+                self.found.unread.push((dir.to_owned(), why));
+                Vec::new()
+            }
+            // Most names are files or are not there.
+            _ => Vec::new(),
+        }
     }
-    let Fact::Known(stat) = host.stat(&path) else { return };
-    let content = if open { read(host, &path) } else { Fact::default() };
-    found.images.push(Image { path, release, mtime: stat.mtime, unified, content });
+
+    fn add(&mut self, path: String, release: String, unified: bool) {
+        if !self.seen.insert(path.clone()) {
+            return;
+        }
+        let Fact::Known(stat) = self.host.stat(&path) else { return };
+        let content = if self.open { read(self.host, &path) } else { Fact::default() };
+        self.found.images.push(Image { path, release, mtime: stat.mtime, unified, content });
+    }
 }

@@ -23,6 +23,9 @@ const FINDINGS: &[(&str, &[&str])] = &[
     ("cmdline-words-glued", &["root"]),
 ];
 
+/// Those of them that `--repair` mends.
+const REPAIRED: &[&str] = &["ids-take-too-much", "cmdline-words-glued"];
+
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     if case.chosen.is_empty() {
         return Vec::new();
@@ -68,14 +71,12 @@ fn of_finding(finding: &Finding) -> Refusal {
 
 fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
     let Some((_, variants)) = FINDINGS.iter().find(|(id, _)| *id == finding.id) else { return false };
+    if case.goal.repair && REPAIRED.contains(&finding.id) {
+        return false;
+    }
     if finding.id == "ids-take-too-much" {
         let taken = finding.values.iter().find(|(name, _)| *name == "devices").map_or("", |(_, value)| value);
-        let of_chosen = case.chosen.iter().any(|f| taken.split(", ").any(|address| address == f.address.to_string()));
-        // What `--repair` takes away is no longer in the way.
-        return of_chosen && !case.goal.repair;
-    }
-    if finding.id == "cmdline-words-glued" && case.goal.repair {
-        return false;
+        return case.chosen.iter().any(|f| taken.split(", ").any(|address| address == f.address.to_string()));
     }
     let about_chosen = match &finding.subject {
         Subject::Function(address) => case.chosen.iter().any(|f| f.address == *address),

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Freezes a file system and thaws it, in a process of its own that outlives this one.
 const FREEZE: &str = r#"trap '' HUP INT TERM
 fsfreeze --freeze "$1" || exit 3
-fsfreeze --unfreeze "$1" || { sleep 1; fsfreeze --unfreeze "$1"; }"#;
+fsfreeze --unfreeze "$1""#;
 /// The exit status of [`FREEZE`] where nothing was frozen.
 const NOT_FROZEN: i32 = 3;
 /// Freezing writes out what is dirty first.
