@@ -5,6 +5,8 @@
 //! AMD I/O Virtualization Technology (IOMMU) specification 48882 chapter 5 ("IVRS"), ARM DEN 0049 (IORT);
 //! the same in `include/acpi/actbl1.h` and `actbl2.h` of Linux.
 
+use super::bytes::{u8_at, u16_at, u32_at, u64_at};
+
 /// A device that the firmware names: where to start, and the way from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -173,22 +175,6 @@ fn parts(
         rest = behind;
         Some(Ok((kind, part)))
     })
-}
-
-fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
-    bytes.get(at).copied()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! Never fails on short, dead or cyclic content: what is not in the bytes is [`Found::Hidden`].
 //! Offsets are those of `include/uapi/linux/pci_regs.h` (PCI Local Bus 3.0 chapter 6, PCIe Base chapter 7).
 
+use super::bytes::{u8_at, u16_at, u32_at};
+
 /// Capability ids that are looked for (PCI Code and ID Assignment Specification, section 2).
 pub mod cap {
     /// PCI Express.
@@ -67,19 +69,17 @@ pub struct ConfigSpace<'a>(pub &'a [u8]);
 impl<'a> ConfigSpace<'a> {
     /// The byte at an offset.
     pub fn u8(&self, at: usize) -> Option<u8> {
-        self.0.get(at).copied()
+        u8_at(self.0, at)
     }
 
     /// The little-endian 16 bits at an offset.
     pub fn u16(&self, at: usize) -> Option<u16> {
-        let bytes = self.0.get(at..at.checked_add(2)?)?;
-        Some(u16::from_le_bytes(bytes.try_into().ok()?))
+        u16_at(self.0, at)
     }
 
     /// The little-endian 32 bits at an offset.
     pub fn u32(&self, at: usize) -> Option<u32> {
-        let bytes = self.0.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+        u32_at(self.0, at)
     }
 
     /// True if there is a whole standard header (64 bytes).

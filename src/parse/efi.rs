@@ -6,6 +6,8 @@
 //! section 3.1.3 `EFI_LOAD_OPTION` and section 10.3 (device paths);
 //! <https://systemd.io/BOOT_LOADER_INTERFACE/> (the Loader variables are UTF-16 text).
 
+use super::bytes::u16_at;
+
 /// The boot manager's variables (UEFI 2.10 section 3.3, `EFI_GLOBAL_VARIABLE`).
 pub const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// The boot loader's variables (the Boot Loader Interface).
@@ -25,10 +27,6 @@ pub struct LoadOption {
 /// The value of a variable, without the attributes in front.
 fn value(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(4..)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 /// UTF-16 up to a NUL or the end; and how many bytes that took.

@@ -6,6 +6,7 @@
 //! Rules: Microsoft PE format (COFF header, section table);
 //! <https://uapi-group.org/specifications/specs/unified_kernel_image/> (section names).
 
+use super::bytes::{u16_at, u32_at};
 use std::io::{self, Read};
 
 /// A section of a PE file.
@@ -57,7 +58,7 @@ impl<'a> Pe<'a> {
         if !dos.starts_with(b"MZ") {
             return Err(malformed("not a PE file"));
         }
-        let start = u64::from(u32_at(&dos, 60));
+        let start = u64::from(u32_at(&dos, 60).unwrap_or_default());
         if start > MAX_HEADER {
             return Err(malformed("the PE header is too far from the start"));
         }
@@ -66,16 +67,17 @@ impl<'a> Pe<'a> {
         if !coff.starts_with(b"PE\0\0") {
             return Err(malformed("not a PE file"));
         }
-        let count = u16_at(&coff, 6).min(MAX_SECTIONS);
-        pe.skip_to(start + 24 + u64::from(u16_at(&coff, 20)))?;
+        let count = u16_at(&coff, 6).unwrap_or_default().min(MAX_SECTIONS);
+        pe.skip_to(start + 24 + u64::from(u16_at(&coff, 20).unwrap_or_default()))?;
         for _ in 0..count {
             let header: [u8; 40] = pe.take()?;
             let name: Vec<u8> = header.iter().take(8).copied().take_while(|byte| *byte != 0).collect();
-            let (in_memory, in_file) = (u32_at(&header, 8), u32_at(&header, 16));
+            let (in_memory, in_file) =
+                (u32_at(&header, 8).unwrap_or_default(), u32_at(&header, 16).unwrap_or_default());
             let size = if in_memory == 0 { in_file } else { in_memory.min(in_file) };
             pe.sections.push(Section {
                 name: String::from_utf8_lossy(&name).into_owned(),
-                offset: u64::from(u32_at(&header, 20)),
+                offset: u64::from(u32_at(&header, 20).unwrap_or_default()),
                 size: u64::from(size),
             });
         }
@@ -110,14 +112,6 @@ impl<'a> Pe<'a> {
         let skipped = io::copy(&mut (&mut self.reader).take(distance), &mut io::sink())?;
         if skipped == distance { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 /// The small sections of a unified kernel image.
