@@ -29,6 +29,7 @@ pub mod pci_ids;
 pub mod pe;
 pub mod proxmox_conf;
 pub mod qemu_args;
+pub mod rom;
 pub mod route;
 pub mod scrub;
 pub mod shell;

@@ -114,6 +114,33 @@ impl<'a> Pe<'a> {
     }
 }
 
+/// What the headers of a PE file say of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The machine (COFF header).
+    pub machine: u16,
+    /// A certificate table is there (optional header, data directory 4).
+    pub signed: bool,
+}
+
+/// Reads the headers of a PE file that is in memory; `None` if it is none.
+pub fn header(bytes: &[u8]) -> Option<Header> {
+    let start = usize::try_from(u32_at(bytes, 60)?).ok()?;
+    if !bytes.starts_with(b"MZ") || !bytes.get(start..)?.starts_with(b"PE\0\0") {
+        return None;
+    }
+    let optional = start + 24;
+    // The number of data directories stands before them; where, depends on the width of addresses.
+    let directories = match u16_at(bytes, optional)? {
+        0x10b => optional + 92,
+        0x20b => optional + 108,
+        _ => return None,
+    };
+    let has_table = u32_at(bytes, directories)? > 4;
+    let size = if has_table { u32_at(bytes, directories + 4 + 4 * 8 + 4)? } else { 0 };
+    Some(Header { machine: u16_at(bytes, start + 4)?, signed: size != 0 })
+}
+
 /// The small sections of a unified kernel image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -7,6 +7,7 @@ set -eu
 wanted='
 build-essential      /usr/bin/cc
 qemu-system-x86      /usr/bin/qemu-system-x86_64
+ipxe-qemu            /usr/lib/ipxe/qemu/efi-e1000e.rom
 seabios              /usr/share/seabios/vgabios-cirrus.bin
 mmdebstrap           /usr/bin/mmdebstrap
 debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
@@ -26,6 +27,7 @@ dash                 /usr/bin/dash
 busybox-static       /bin/busybox
 klibc-utils          /usr/lib/klibc/bin/sh
 shellcheck           /usr/bin/shellcheck
+python3              /usr/bin/python3
 '
 [ "$(id -u)" = 0 ] || wanted="$wanted
 fakeroot             /usr/bin/fakeroot

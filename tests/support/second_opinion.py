@@ -183,12 +183,10 @@ def read_efi(image):
     machine = number(image, 0x0A, 2)          # 0x0a: EFI Machine Type
     compression = number(image, 0x0C, 2)      # 0x0c: Compression Type, 0 none, 1 UEFI section 19
     payload = image[number(image, 0x16, 2):]  # 0x16: Offset to EFI Image
-    pe = None
     try:
-        if compression <= 1:
-            pe = read_pe(decompress(payload) if compression == 1 else payload)
+        pe = read_pe(decompress(payload) if compression == 1 else payload) if compression < 2 else None
     except Malformed:
-        pass
+        pe = None
     return {"machine": f"{machine:04x}", "subsystem": subsystem, "compressed": compression != 0, "pe": pe}
 
 
@@ -217,9 +215,7 @@ def read_image(rom, offset):
     initial = number(rom, offset + 0x02, 1) * 512          # header 0x02: Initialization Size
     checksum_ok = offset + initial <= len(rom) and sum(rom[offset:offset + initial]) % 256 == 0
     return {
-        "offset": offset,
-        "length": length,
-        "code_type": code_type,
+        "offset": offset, "length": length, "code_type": code_type,
         "vendor_id": f"{number(rom, pcir + 0x04, 2):04x}",  # PCIR 0x04: Vendor Identification
         "device_id": f"{number(rom, pcir + 0x06, 2):04x}",  # PCIR 0x06: Device Identification
         "class": f"{number(rom, pcir + 0x0D, 3):06x}",      # PCIR 0x0d: Class Code, base class in the last byte
