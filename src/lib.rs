@@ -25,6 +25,8 @@ pub mod plan;
 pub mod apply;
 /// Is every expectation of a plan true now?
 pub mod verify;
+/// What is done with devices of the running machine, and undone before the command ends.
+pub mod live;
 /// Text and JSON of the same values.
 pub mod report;
 /// Records what the facts read of a host in a file, without what identifies it.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up; a module may use itself, what stands before it, and `error`.
 const LAYERS: &[&str] = &[
-    "error", "host", "parse", "facts", "goal", "checks", "steps", "adapters", "plan", "verify", "apply", "report",
-    "capture", "cli",
+    "error", "host", "parse", "facts", "goal", "checks", "steps", "adapters", "plan", "verify", "apply", "live",
+    "report", "capture", "cli",
 ];
 
 /// `parse` is pure and must not even see the host.

@@ -57,6 +57,7 @@ mod no_iommu_group;
 mod quirks;
 mod reset;
 mod rmrr_locked;
+pub mod rom;
 mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
@@ -92,6 +93,8 @@ pub enum Subject {
     Group(u32),
     /// A line of a file.
     Line(String, u32),
+    /// A file that has no lines.
+    File(String),
     /// A VM by its id or name.
     Vm(String),
 }
@@ -103,6 +106,7 @@ impl std::fmt::Display for Subject {
             Subject::Function(address) => address.fmt(f),
             Subject::Group(group) => write!(f, "group {group}"),
             Subject::Line(path, line) => write!(f, "{path}:{line}"),
+            Subject::File(path) => f.write_str(path),
             Subject::Vm(vm) => write!(f, "vm {vm}"),
         }
     }

@@ -2,18 +2,15 @@
 
 use super::device::is_integrated;
 use super::intent::Interest;
+use super::rom::is_shadow;
 use super::{Check, Ctx, Finding, Severity, Subject};
-use crate::facts::pci::Bar;
 
 pub(super) const CHECK: Check = Check { ids: &["rom-shadowed"], run };
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
-    // The kernel puts C0000h, 128 KiB, in place of the ROM BAR of the default VGA device
-    // (`pci_fixup_video`, arch/x86/pci/fixup.c).
-    let shadow = |bar: &&Bar| bar.index == 6 && bar.start == 0xc_0000 && bar.size == 0x2_0000;
     ctx.functions(Interest::Configured)
         .filter_map(|f| {
-            let bar = f.bars.known()?.iter().find(shadow)?;
+            let bar = f.bars.known()?.iter().find(|bar| is_shadow(bar))?;
             let line = format!("0x{:016x} 0x{:016x} 0x{:016x}", bar.start, bar.start + bar.size - 1, bar.flags);
             Some(
                 Finding::new("rom-shadowed", Severity::Info, Subject::Function(f.address))

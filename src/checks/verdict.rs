@@ -216,7 +216,7 @@ fn concerns(snap: &Snapshot, finding: &Finding, device: &Address) -> bool {
                 || function.is_display() && companions(&snap.pci, function).iter().any(|f| f.address == *address)
         }
         Subject::Group(group) => function.group == Fact::Known(*group),
-        Subject::Line(..) | Subject::Vm(_) => false,
+        Subject::Line(..) | Subject::File(_) | Subject::Vm(_) => false,
     }
 }
 

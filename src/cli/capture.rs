@@ -5,7 +5,7 @@ use crate::capture::{self, Options, Report};
 use crate::error::Result;
 use crate::host::{Host, Tree, Why, console};
 use crate::parse::scrub::Kind;
-use crate::report::{Style, count, cut, plain};
+use crate::report::{Style, count, cut, plain, size};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -97,15 +97,6 @@ fn list(out: &mut String, lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-/// In binary units, as `du -h`.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
-}
-
 fn document(report: &Report, options: &Options) -> String {
     let taken: Map<String, Value> = report
         .taken
@@ -135,13 +126,6 @@ fn document(report: &Report, options: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn long_lists_are_cut_and_lines_fit_the_terminal() {

@@ -10,6 +10,7 @@ mod list;
 mod overview;
 mod plan;
 mod rollback;
+mod rom;
 mod verify;
 
 use crate::error::{Error, Result};
@@ -80,6 +81,8 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Bring back what a transaction changed
     Rollback(rollback::RollbackArgs),
+    /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
+    Rom(rom::RomArgs),
     /// Show who changed what on this host, when, and how it ended
     History(history::HistoryArgs),
     /// Explain a finding, a symptom ("code 43", "black screen"), a term, or an IOMMU group
@@ -172,6 +175,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
+        Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),
         Some(Verb::Capture(args)) => capture::run(&cli.global, args),

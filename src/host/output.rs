@@ -33,6 +33,12 @@ pub fn no_file(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// True if two paths lead to one file.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    let id = |path| fs::statat(CWD, path, AtFlags::empty()).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    id(one).is_some_and(|one| id(other) == Some(one))
+}
+
 /// Where a path leads: the name behind its links, whether anything is there or not.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn target(path: &Path) -> PathBuf {

@@ -27,7 +27,8 @@ pub fn findings(
     text
 }
 
-fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
+/// One finding.
+pub(super) fn one(style: &Style, finding: &Finding, verbose: bool) -> String {
     let width = style.text_width();
     let label = match finding.severity {
         Severity::Error => style.error("error"),

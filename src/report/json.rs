@@ -30,7 +30,12 @@ pub fn usb(snap: &Snapshot) -> String {
 
 /// `check --json`.
 pub fn check(verdict: Verdict, findings: &[Finding]) -> String {
-    let findings: Vec<Value> = findings
+    pretty(&json!({ "schema": "vfioneer/check/1", "verdict": verdict.word(), "findings": self::findings(findings) }))
+}
+
+/// Findings, as `check` has them.
+pub(super) fn findings(findings: &[Finding]) -> Vec<Value> {
+    findings
         .iter()
         .map(|finding| {
             json!({
@@ -42,8 +47,7 @@ pub fn check(verdict: Verdict, findings: &[Finding]) -> String {
                 "fix": { "kind": pages::fix_kind(finding), "text": pages::remedy(finding) },
             })
         })
-        .collect();
-    pretty(&json!({ "schema": "vfioneer/check/1", "verdict": verdict.word(), "findings": findings }))
+        .collect()
 }
 
 fn pretty(document: &Value) -> String {

@@ -8,6 +8,7 @@ pub mod list;
 pub mod markdown;
 pub mod overview;
 pub mod plan;
+pub mod rom;
 pub mod transaction;
 pub mod tree;
 pub mod verify;
@@ -85,6 +86,15 @@ fn paint(style: Ansi, text: &str) -> String {
 /// Control characters become `?`: what a device, file or log says must not steer the terminal.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c }).collect()
+}
+
+/// Bytes in binary units, as `du -h`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
 }
 
 /// Cuts to a number of columns, with an ellipsis where something was cut.
@@ -245,7 +255,7 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{at_host, called, cut, name_within, plain, wrap};
+    use super::{at_host, called, cut, name_within, plain, size, wrap};
     use crate::parse::address::Address;
 
     #[test]
@@ -286,6 +296,13 @@ mod tests {
     fn wraps_and_keeps_long_words() {
         assert_eq!(wrap("one two three", 2, 24), "  one two three\n");
         assert_eq!(wrap("aaaaaaaaaa bbbbbbbbbb cccc", 2, 22), "  aaaaaaaaaa\n  bbbbbbbbbb cccc\n");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")] {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

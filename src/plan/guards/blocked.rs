@@ -82,7 +82,7 @@ fn blocks(case: &Case<'_>, finding: &Finding) -> bool {
         Subject::Function(address) => case.chosen.iter().any(|f| f.address == *address),
         Subject::Group(group) => case.chosen.iter().any(|f| f.group == Fact::Known(*group)),
         Subject::Host | Subject::Line(..) => true,
-        Subject::Vm(_) => false,
+        Subject::File(_) | Subject::Vm(_) => false,
     };
     let for_good = variants.is_empty()
         || variants.contains(&finding.variant)

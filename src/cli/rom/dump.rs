@@ -1,0 +1,65 @@
+//! `vfioneer rom dump DEVICE FILE`.
+
+use super::{Judged, card, read_card, snapshot};
+use crate::cli::{Answer, Global, quoted};
+use crate::error::{Error, Result};
+use crate::host::output;
+use crate::report::{plain, size};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `rom dump`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 written, 1 what was read is no ROM of this card, 2 usage,\n\
+    3 refused (in use, boot display, not root, no ROM). Only with 0 a file is written.")]
+pub struct DumpArgs {
+    /// The card
+    device: String,
+    /// The file to write
+    file: PathBuf,
+    /// Read it although a driver or a VM has the card
+    #[arg(long)]
+    in_use: bool,
+    /// Take the firmware's copy of a boot display's ROM, too
+    #[arg(long)]
+    shadow: bool,
+    /// Replace FILE if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(global: &Global, args: &DumpArgs) -> Result<Answer> {
+    output::check_free(&args.file, args.force)?;
+    let snap = snapshot(global)?;
+    let function = card(&snap, &args.device)?;
+    let dump = read_card(global, &snap, &function, args.in_use)?;
+    if dump.shadow && !args.shadow {
+        return Err(Error::refused(format!(
+            "{} is the boot display: what can be read is the firmware's copy in low memory, not the card's ROM",
+            function.name()
+        ))
+        .hint("how to get the true one: vfioneer explain getting-a-rom")
+        .hint("to take the copy all the same: --shadow"));
+    }
+    let file = plain(&args.file.display().to_string());
+    let judged = Judged::new(&file, &dump.bytes, Some(&function), None);
+    let told = judged.told();
+    if judged.has_error() {
+        let text =
+            if global.json { told.json() } else { format!("{}Nothing was written.\n", told.check(&global.style())) };
+        return Ok(Answer { text, code: 1 });
+    }
+    output::write(&args.file, &dump.bytes, 0o644, args.force)?;
+    let text = if global.json {
+        told.json()
+    } else {
+        format!(
+            "{} {file} ({})\n{}More about it: vfioneer rom show {}\n",
+            global.style().strong("Wrote"),
+            size(dump.bytes.len() as u64),
+            told.check(&global.style()),
+            quoted(&file)
+        )
+    };
+    Ok(Answer::yes(text))
+}
