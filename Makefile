@@ -5,7 +5,7 @@ DIST := target/$(TARGET)/dist/vfioneer
 PREFIX ?= /usr/local
 LAB_RUN = LAB_BINARY=$(CURDIR)/$(DIST) cargo test -q --test lab
 
-.PHONY: setup build dist install docs demo test unit lab lab-subset lab-captures check bench clean-lab
+.PHONY: setup build dist install docs demo test unit lab lab-subset lab-captures check bench fuzz clean-lab
 
 build:
 	cargo build
@@ -55,6 +55,10 @@ check:
 bench:
 	cargo build --release
 	cargo run --release --example bench
+
+# Ten million option ROMs, made from Debian's real ones; FUZZ_RUNS=… for another number.
+fuzz: setup
+	fuzz/run.sh $(FUZZ_RUNS)
 
 # What cells left behind; the images in the cache stay.
 clean-lab:

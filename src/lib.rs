@@ -21,7 +21,7 @@ pub mod steps;
 pub mod adapters;
 /// Snapshot, goal and findings to a plan: guards, steps in order, one diff, expectations; pure.
 pub mod plan;
-/// The transaction: lock, journal, execute, undo, recover. The only module that gets the write handle.
+/// The transaction: lock, journal, execute, undo, recover.
 pub mod apply;
 /// Is every expectation of a plan true now?
 pub mod verify;

@@ -11,6 +11,8 @@ mod apply;
 #[path = "../../tests/support/hosts/mod.rs"]
 mod hosts;
 mod image;
+#[path = "../../tests/support/roms.rs"]
+mod roms;
 #[path = "../../tests/support/scripted.rs"]
 mod scripted;
 mod tree;
@@ -86,6 +88,20 @@ fn measure(program: &Path, dir: &Path, functions: usize) -> std::io::Result<()> 
     let ratio = median(runs.iter().map(|run| run.0.as_secs_f64() / run.1.as_secs_f64()), f64::total_cmp);
     let title = format!("open an image of {} MiB", std::fs::metadata(&path)?.len() >> 20);
     println!("{title:32} {:>10} {:>10} {ratio:>8.2}  1.50 or less, to zstd -d", shown(own), shown(zstd));
+    let rom = dir.join("card.rom");
+    std::fs::write(&rom, roms::rom(&vec![roms::legacy((0x10de, 0x2204), 32); 1000]))?;
+    let show = || {
+        let mut command = Command::new(program);
+        command.args(["rom", "show"]).arg(&rom);
+        command
+    };
+    let cksum = || {
+        let mut command = Command::new("cksum");
+        command.arg(&rom);
+        command
+    };
+    let (a, b, ratio) = pairs(show, cksum);
+    println!("{:32} {:>10} {:>10} {ratio:>8.2}  20 ms or less, to cksum", "rom show: 1,000 images", shown(a), shown(b));
     for (name, command) in [("list --all", list(&large)), ("check", check(&large)), ("plan", plan(&large))] {
         println!("{:32} {:>7.1} MiB {:>19}  64.0 MiB or less", format!("{name}: peak memory"), peak(command)?, "");
     }

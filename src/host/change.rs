@@ -1,4 +1,4 @@
-//! The write side of a host. Only `apply` receives it.
+//! The write side of a host. Only `apply` and `live` receive it.
 //!
 //! Every call that changes something is on disk when it returns, and where GRUB reads it by itself, in its place there. What it does to the disk, one operation after the other, passes a
 //! [`Gate`] first, so that a test can end the program's life between any two of them.

@@ -71,6 +71,7 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
     if !words(&read(&out.join("overview"))?).contains(&words(&chain)) {
         problems.push(format!("the overview does not say: {chain}"));
     }
+    problems.extend(roms(cell, out, &code)?);
     let sysfs = listing::parse_sysfs(&read(&out.join("sysfs.txt"))?);
     let lspci = listing::parse_lspci(&read(&out.join("lspci.txt"))?);
     problems.extend(as_asked(cell, &sysfs, &read(&out.join("dmesg"))?));
@@ -83,6 +84,28 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
     problems.extend(about.into_iter().map(|problem| format!("{} asked: {problem}", cell.device())));
     if code("capture")? == 0 {
         problems.extend(capture(&out.join("host.tar.zst"), folder, binary, (&list, &check))?);
+    }
+    Ok(problems)
+}
+
+/// What `rom dump` gave: the NIC's ROM as QEMU has it, unless a driver has the card; of the boot display nothing.
+fn roms(cell: &Cell, out: &Path, code: &dyn Fn(&str) -> Result<i32, String>) -> Result<Vec<String>, String> {
+    let real = fs::read(machine::NIC_ROM).map_err(|e| format!("{}: {e}", machine::NIC_ROM))?;
+    let refused = if cell.state == State::NativeDriver { 3 } else { 0 };
+    let mut problems = Vec::new();
+    if code("rom-off")? != 0 || !read(&out.join("rom-off.err"))?.contains("Invalid argument") {
+        problems.push("the ROM is still switched on".to_owned());
+    }
+    for (step, wanted, file) in
+        [("rom-nic", refused, "nic.rom"), ("rom-nic-in-use", 0, "nic-in-use.rom"), ("rom-display", 3, "display.rom")]
+    {
+        let (got, said) = (code(step)?, read(&out.join(format!("{step}.err")))?);
+        let written = fs::read(out.join(file)).ok();
+        if got != wanted || written.is_some() != (wanted == 0) {
+            problems.push(format!("{step}: exit code {got} instead of {wanted}: {}", said.trim()));
+        } else if written.is_some_and(|bytes| bytes != real) {
+            problems.push(format!("{step}: the ROM is not that which QEMU was given"));
+        }
     }
     Ok(problems)
 }

@@ -10,6 +10,9 @@ pub const NIC_MAC: &str = "52:54:00:4c:61:62";
 pub const NVME_SERIAL: &str = "SN4C61620001";
 pub const HOST_NAME: &str = "labhost";
 
+/// What the NIC has as its option ROM.
+pub const NIC_ROM: &str = "/usr/lib/ipxe/qemu/efi-e1000e.rom";
+
 /// The firmware of a UEFI host.
 const OVMF: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 
@@ -92,7 +95,7 @@ impl Machine {
         }
         lines.extend([
             "-device pcie-root-port,id=port1,addr=04.0,chassis=1".to_owned(),
-            format!("-netdev user,id=net1 -device e1000e,bus=port1,netdev=net1,mac={NIC_MAC}"),
+            format!("-netdev user,id=net1 -device e1000e,bus=port1,netdev=net1,mac={NIC_MAC},romfile={NIC_ROM}"),
             "-device pcie-root-port,id=port2,addr=05.0,chassis=2".to_owned(),
         ]);
         if self.state == State::SharedGroup {

@@ -29,6 +29,11 @@ step check.json "$program" check --json
 step asked.json "$program" check --json "$(cat /lab/device)"
 step overview "$program"
 step capture "$program" capture "$out/host.tar.zst"
+step rom-nic "$program" rom dump 01:00.0 "$out/nic.rom"
+step rom-nic-in-use "$program" rom dump 01:00.0 "$out/nic-in-use.rom" --in-use
+step rom-display "$program" rom dump 00:01.0 "$out/display.rom"
+# Switched off again: reading is "Invalid argument".
+step rom-off sh -c '! cat /sys/bus/pci/devices/0000:01:00.0/rom'
 step bare bare
 dmesg >"$out/dmesg"
 echo 'end 0' >>"$out/status"
