@@ -48,6 +48,7 @@ fn ours(said: &Value) -> Vec<Value> {
             let object = image.as_object_mut().unwrap();
             object.remove("seen_by");
             object.remove("npde");
+            object.remove("pcir");
             if let Some(efi) = object["efi"].as_object_mut() {
                 let machine = |name: &Value| match name.as_str().unwrap() {
                     "x86_64" => Value::from("8664"),

@@ -5,7 +5,7 @@
 use super::{Finding, Severity, Subject};
 use crate::facts::Evidence;
 use crate::facts::pci::{Bar, Function, Ids};
-use crate::parse::rom::{Fault, Machine, Problem, Reach, Rom};
+use crate::parse::rom::{Fault, Machine, Problem, Rom};
 
 /// Bytes of evidence.
 const SHOWN: usize = 16;
@@ -39,7 +39,9 @@ pub struct Question<'a> {
 /// Everything that is to be said, the worst first.
 pub fn findings(question: &Question<'_>) -> Vec<Finding> {
     let rom = question.rom;
-    let mut findings: Vec<Finding> = rom.faults.iter().map(|fault| question.fault(fault)).collect();
+    // Harmless is what is wrong where firmware finds something to run in spite of it.
+    let has_something = !rom.uefi().is_empty() || rom.seabios(None).is_some();
+    let mut findings: Vec<Finding> = rom.faults.iter().map(|fault| question.fault(fault, has_something)).collect();
     findings.extend(question.prefix());
     findings.extend(question.rest());
     if !rom.images.is_empty() {
@@ -76,12 +78,12 @@ impl Question<'_> {
         finding.evidence(Evidence::new(self.name, format!("{}: {}", place(offset), bytes.join(" "))))
     }
 
-    fn fault(&self, fault: &Fault) -> Finding {
+    fn fault(&self, fault: &Fault, has_something: bool) -> Finding {
         let rom = self.rom;
-        let reach = rom.images.iter().find(|image| image.offset == fault.offset).map(|image| image.reach);
-        // Harmless where firmware never comes, or where it finds something to run in spite of it.
-        let has_something = !rom.uefi().is_empty() || rom.seabios(None).is_some();
-        let beyond = rom.prefix.is_none() && reach == Some(Reach::Vendor);
+        // So is what is wrong behind the first image where firmware never comes.
+        let image = rom.images.binary_search_by_key(&fault.offset, |image| image.offset);
+        let image = image.ok().filter(|index| *index > 0).and_then(|index| rom.images.get(index));
+        let beyond = rom.prefix.is_none() && image.is_some_and(|image| image.reach.is_none() && image.offset > 0);
         let severity = if has_something || beyond { Severity::Warning } else { Severity::Error };
         let of = |id, severity| self.finding(id, severity, fault.offset);
         let damaged = |variant| of("rom-damaged", severity).variant(variant);
@@ -101,8 +103,9 @@ impl Question<'_> {
                 let finding = of("rom-truncated", severity).value("missing", missing);
                 finding.variant(if shadow { "shadow" } else { "" })
             }
-            Problem::NoLast => damaged("no-last"),
-            Problem::NoNext => damaged("no-next"),
+            // Readers stop at the end all the same.
+            Problem::NoLast => of("rom-damaged", Severity::Warning).variant("no-last"),
+            Problem::NoNext => of("rom-damaged", Severity::Warning).variant("no-next"),
             Problem::Gap(length) => damaged("gap").value("length", length),
             Problem::Checksum(sum) => of("rom-checksum-wrong", severity).value("sum", format!("{sum:02x}")),
             Problem::InitBeyond(length) => damaged("init-beyond").value("length", length),
@@ -138,7 +141,7 @@ impl Question<'_> {
     fn for_card(&self, card: &Function) -> Vec<Finding> {
         let mut findings = Vec::new();
         let about = |id, severity| self.finding(id, severity, 0).value("device", card.name());
-        let seen = || self.rom.images.iter().filter(|image| self.rom.prefix.is_some() || image.reach != Reach::Vendor);
+        let seen = || self.rom.images.iter().filter(|image| self.rom.prefix.is_some() || !image.reach.is_none());
         let mut structures = seen().filter_map(|image| image.pcir.as_ref()).peekable();
         let first = structures.peek().copied();
         if let (Some(own), Some(first)) = (card.ids.known(), first) {
@@ -147,14 +150,15 @@ impl Question<'_> {
                 let finding =
                     about("rom-other-card", Severity::Error).value("ids", ids(first.ids())).value("card", own);
                 findings.push(finding.variant(if decimal { "decimal" } else { "" }));
-            } else if let Some(class) = card.class.known().filter(|class| first.class >> 8 != **class >> 8) {
+            } else if let Some(class) = card.class.known().filter(|class| first.class >> 16 != **class >> 16) {
                 let finding = about("rom-other-card", Severity::Warning).variant("class");
                 findings.push(finding.value("ids", "").value("class", hex6(first.class)).value("card", hex6(*class)));
             }
         }
         let end = seen().map(|image| image.offset + image.length).max().unwrap_or_default();
-        let end = end.saturating_sub(self.rom.prefix.map_or(0, |prefix| prefix.length));
-        let bar = card.bars.known().and_then(|bars| bars.iter().find(|bar| bar.index == 6 && !is_shadow(bar)));
+        // Behind a prefix it is not known what firmware would come to.
+        let bars = card.bars.known().filter(|_| self.rom.prefix.is_none());
+        let bar = bars.and_then(|bars| bars.iter().find(|bar| bar.index == 6 && !is_shadow(bar)));
         if let Some(bar) = bar.filter(|bar| bar.size > 0 && (end as u64) > bar.size) {
             findings.push(about("rom-larger-than-bar", Severity::Warning).value("size", end).value("bar", bar.size));
         }

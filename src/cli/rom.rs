@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::facts::pci::Function;
 use crate::facts::{Needs, Snapshot};
 use crate::goal::select;
-use crate::host::{Fact, Interrupt, READ_LIMIT, Why, console, output};
+use crate::host::{Caller, Fact, Interrupt, READ_LIMIT, Why, console, output};
 use crate::live::rom::{self as live, Dump};
 use crate::parse::rom::Rom;
 use crate::report::rom::Told;
@@ -34,7 +34,7 @@ enum RomVerb {
     Show(show::ShowArgs),
     /// Say what is wrong with a ROM, and whether it belongs to a card
     Check(check::CheckArgs),
-    /// Read a card's ROM into a file, checked; nothing is written if it is not the card's own
+    /// Read a card's own ROM into a file, and check it
     Dump(dump::DumpArgs),
     /// Write a changed copy: without a header before it, only the UEFI part, other ids, a right checksum
     Patch(patch::PatchArgs),
@@ -78,7 +78,9 @@ struct Source {
 
 /// Reads a file, or the ROM of a device if there is no such file.
 fn source(global: &Global, name: &str, in_use: bool) -> Result<Source> {
-    if output::is_there(Path::new(name)) {
+    // A directory in the way of a device's name is not meant.
+    let meant = name.contains('/') || output::no_file(Path::new(name)) != Some("a directory");
+    if output::is_there(Path::new(name)) && meant {
         return Ok(Source { name: name.to_owned(), bytes: file(name)?, card: None });
     }
     let snap = snapshot(global)?;
@@ -141,6 +143,14 @@ fn card(snap: &Snapshot, selector: &str) -> Result<Function> {
 
 /// Reads the ROM of a card of the running machine.
 fn read_card(global: &Global, snap: &Snapshot, function: &Function, in_use: bool) -> Result<Dump> {
+    if global.root.is_some() || global.from.is_some() {
+        return Err(Error::refused("a card's ROM can be read only on the running machine")
+            .hint("give a file, or run the command on the host itself, without --root and --from"));
+    }
+    let caller = Caller::new();
+    if !caller.is_root() {
+        return Err(Error::refused("reading a card's ROM needs root").hint(format!("sudo {}", caller.argv.join(" "))));
+    }
     let host = change::host(global)?.heeding(Interrupt::watch());
     if !in_use {
         live::may_read(function, &snap.usage)?;

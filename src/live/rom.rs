@@ -39,10 +39,10 @@ pub struct Dump {
 pub fn may_read(function: &Function, usage: &Usage) -> Result<()> {
     let address = function.address;
     let hint = "if you know that it is safe: --in-use";
-    let vm = usage.of(&address).find(|used| used.kind == UseKind::RunningVm);
-    if let Some(vm) = vm {
-        return Err(Error::refused(format!("{} has {address} now, and reading the ROM could disturb it", vm.by))
-            .hint("stop the VM first")
+    let holds = [UseKind::RunningVm, UseKind::Process, UseKind::VirtualFunctions, UseKind::Mdev];
+    if let Some(used) = usage.of(&address).find(|used| holds.contains(&used.kind)) {
+        return Err(Error::refused(format!("{} has {address} now, and reading the ROM could disturb it", used.by))
+            .hint("stop that first")
             .hint(hint));
     }
     match function.driver.known() {
@@ -75,33 +75,47 @@ pub fn read(host: &dyn HostMut, function: &Function) -> Result<Dump> {
     let shadow = function.bars.known().is_some_and(|bars| bars.iter().any(is_shadow));
     let awake = Switch::power(host, &dir)?;
     let decoding = Switch::enable(host, &dir, function);
-    let result = decoding.and_then(|decoding| {
-        let bytes = switched_on(host, &rom).map_err(|why| failed(host, function, &dir, shadow, &why));
-        let back = decoding.map_or(Ok(()), Switch::back);
-        bytes.and_then(|bytes| back.map(|()| bytes))
-    });
-    let back = awake.map_or(Ok(()), Switch::back);
-    let bytes = result?;
-    back?;
-    Ok(Dump { bytes, shadow })
+    let (result, decoding) = match decoding {
+        Ok(decoding) => (switched_on(host, &rom).map_err(|why| failed(host, function, &dir, shadow, &why)), decoding),
+        Err(error) => (Err(error), None),
+    };
+    // Each in any case, the last one first; what stays switched is told even where reading failed, too.
+    let left: Vec<String> = [decoding, awake].into_iter().flatten().filter_map(|switch| switch.back().err()).collect();
+    match (result, left.is_empty()) {
+        (Ok(bytes), true) => Ok(Dump { bytes, shadow }),
+        (Ok(_), false) => Err(left.into_iter().fold(
+            Error::refused(format!("the ROM of {} was read, and something could not be set back", function.name())),
+            Error::hint,
+        )),
+        (Err(error), _) => Err(left.into_iter().fold(error, Error::hint)),
+    }
 }
 
 /// The bytes of the ROM while it is switched on.
 fn switched_on(host: &dyn HostMut, rom: &str) -> std::result::Result<Vec<u8>, String> {
-    host.write_attribute(rom, "1").map_err(|error| error.to_string())?;
+    if let Err(error) = host.write_attribute(rom, "1") {
+        // It may have come through too late.
+        let _ = host.write_attribute(rom, "0");
+        return Err(error.to_string());
+    }
     // In a process of its own: a read that the kernel never answers is not waited for.
     let argv = ["cat".to_owned(), rom.to_owned()];
     let command = Command { argv: &argv, limit: READ_LIMIT, interrupt: Some(host.interrupt()), holds: None };
     let done = host.run(&command, &mut |_| ());
     // Exactly "0\n" switches it off; anything else switches it on (`pci_write_rom`).
     let off = host.write_attribute(rom, "0").map_err(|error| format!("it could not be switched off again: {error}"));
-    let done = done.map_err(|error| error.to_string())?;
-    off?;
+    let done = match (done, off) {
+        (Ok(done), Ok(())) => done,
+        (Ok(_), Err(off)) => return Err(off),
+        (Err(error), Ok(())) => return Err(error.to_string()),
+        (Err(error), Err(off)) => return Err(format!("{error}; and {off}")),
+    };
     match () {
         () if done.stopped => Err("stopped".to_owned()),
         () if done.late => Err(format!("the kernel did not give it within {} seconds", READ_LIMIT.as_secs())),
         () if !done.success() => Err(reason(&done.text())),
         () if done.output.is_empty() => Err("it is empty".to_owned()),
+        // The runner keeps no more than that.
         () if done.output.len() >= LARGEST => Err("it is larger than a ROM can be".to_owned()),
         () => Ok(done.output),
     }
@@ -151,12 +165,11 @@ impl<'a> Switch<'a> {
         let end = Instant::now() + WAKE_LIMIT;
         while asleep(host) {
             if Instant::now() >= end {
-                switch.back()?;
-                return Err(Error::refused(format!(
-                    "the card sleeps, and did not wake up in {} seconds",
-                    WAKE_LIMIT.as_secs()
-                ))
-                .hint("vfioneer explain stuck-in-d3"));
+                let left = switch.back().err();
+                let error =
+                    Error::refused(format!("the card sleeps, and did not wake up in {} seconds", WAKE_LIMIT.as_secs()))
+                        .hint("vfioneer explain stuck-in-d3");
+                return Err(left.into_iter().fold(error, Error::hint));
             }
             sleep(TICK);
         }
@@ -174,15 +187,19 @@ impl<'a> Switch<'a> {
     }
 
     fn set(host: &'a dyn HostMut, path: String, before: String, value: &str) -> Result<Switch<'a>> {
-        host.write_attribute(&path, value)
-            .map_err(|error| Error::refused(error.to_string()).hint("reading a card's ROM needs root"))?;
-        Ok(Switch { host, path, before })
+        let switch = Switch { host, path, before };
+        if let Err(error) = host.write_attribute(&switch.path, value) {
+            // It may have come through too late; if not, there is nothing to be set back.
+            let _ = switch.back();
+            return Err(Error::refused(error.to_string()));
+        }
+        Ok(switch)
     }
 
-    fn back(self) -> Result<()> {
+    /// Sets it back; an error says what a person has to do.
+    fn back(self) -> std::result::Result<(), String> {
         self.host.write_attribute(&self.path, &self.before).map_err(|error| {
-            Error::refused(format!("{} could not be set back to {}: {error}", self.path, self.before))
-                .hint("the ROM was read; write that value there yourself, or reboot")
+            format!("write {} into {} yourself, or reboot: that failed ({error})", self.before, self.path)
         })
     }
 }

@@ -3,13 +3,13 @@
 use super::{Style, check, count, json, plain, size, wrap};
 use crate::checks::rom::place;
 use crate::checks::{Finding, Severity};
-use crate::parse::rom::{Change, CodeType, Compression, Field, Image, Part, Reach, Rom};
+use crate::parse::rom::{Change, CodeType, Compression, Field, Image, Part, Rom};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-/// The most images that are listed on a terminal; `--json` has all.
+/// The most images and findings that are listed as text; `--json` has all.
 const LISTED: usize = 40;
-/// The most bytes of a change that are shown.
+/// The most bytes of a change, and devices of a list, that are shown.
 const SHOWN: usize = 8;
 
 /// What is told of a ROM.
@@ -54,15 +54,23 @@ impl Told<'_> {
         if !self.findings.is_empty() {
             text.push('\n');
         }
-        for finding in self.findings {
-            text.push_str(&check::one(style, finding, false));
+        text + &self.told(style, false)
+    }
+
+    /// The findings; of very many the first.
+    fn told(&self, style: &Style, verbose: bool) -> String {
+        let mut text: String =
+            self.findings.iter().take(LISTED).map(|finding| check::one(style, finding, verbose)).collect();
+        let more = self.findings.len().saturating_sub(LISTED);
+        if more > 0 {
+            text.push_str(&format!("… and {more} more (--json shows all)\n\n"));
         }
         text
     }
 
     /// `rom check`.
     pub fn check(&self, style: &Style) -> String {
-        let mut text: String = self.findings.iter().map(|finding| check::one(style, finding, true)).collect();
+        let mut text = self.told(style, true);
         let number = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
         let errors = number(Severity::Error);
         text.push_str(&format!(
@@ -136,11 +144,8 @@ fn image(image: &Image) -> Value {
         "revision": pcir.map(|pcir| pcir.revision),
         "last": image.is_last(),
         "checksum_ok": image.checksum.map(|sum| sum == 0),
-        "seen_by": match image.reach {
-            Reach::All => "firmware",
-            Reach::Uefi => "uefi",
-            Reach::Vendor => "driver",
-        },
+        "seen_by": { "bios": image.reach.bios, "uefi": image.reach.uefi },
+        "pcir": pcir.map(|pcir| json!({ "length": pcir.length, "last": pcir.last })),
         "npde": image.npde.map(|npde| json!({ "length": npde.length, "last": npde.last })),
         "efi": image.efi.as_ref().map(|efi| json!({
             "machine": efi.machine.to_string(),
@@ -188,8 +193,10 @@ fn details(image: &Image) -> String {
     if let Some(pcir) = &image.pcir {
         parts.push(format!("revision {:04x}", pcir.revision));
         if !pcir.devices.is_empty() {
-            let devices: Vec<String> = pcir.devices.iter().map(|device| format!("{device:04x}")).collect();
-            parts.push(format!("for the devices {}", devices.join(" ")));
+            let shown: Vec<String> = pcir.devices.iter().take(SHOWN).map(|device| format!("{device:04x}")).collect();
+            let more = pcir.devices.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            parts.push(format!("for the devices {}{more}", shown.join(" ")));
         }
     }
     parts.extend(image.checksum.map(|sum| match sum {
@@ -205,12 +212,19 @@ fn details(image: &Image) -> String {
         });
         parts.extend(efi.payload.map(|driver| if driver.signed { "signed" } else { "not signed" }.to_owned()));
     }
-    parts.extend(image.npde.map(|_| "NVIDIA's own length (NPDE)".to_owned()));
-    match image.reach {
-        Reach::All => {}
-        Reach::Uefi => parts.push("only OVMF comes to it".to_owned()),
-        Reach::Vendor => parts.push("firmware does not come to it".to_owned()),
+    if let (Some(npde), Some(pcir)) = (&image.npde, &image.pcir) {
+        if npde.length != pcir.length {
+            parts.push(format!("{} by NPDE, {} by PCIR", size(npde.length as u64), size(pcir.length as u64)));
+        }
+        let goes_on = npde.last == Some(false) && pcir.last;
+        parts.extend(goes_on.then(|| "the last for firmware, not by NPDE".to_owned()));
     }
+    parts.extend(match (image.reach.bios, image.reach.uefi) {
+        (true, true) => None,
+        (false, true) => Some("only OVMF comes to it".to_owned()),
+        (true, false) => Some("OVMF does not come to it".to_owned()),
+        (false, false) => Some("firmware does not come to it".to_owned()),
+    });
     if image.is_last() {
         parts.push("last".to_owned());
     }
@@ -299,7 +313,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// `rom patch --json`.
-pub fn changes_json(from: &str, to: &str, changes: &[Change], bytes: usize) -> String {
+pub fn changes_json(from: &str, to: &Told<'_>, changes: &[Change]) -> String {
     let changes: Vec<Value> = changes
         .iter()
         .map(|change| match change {
@@ -329,8 +343,12 @@ pub fn changes_json(from: &str, to: &str, changes: &[Change], bytes: usize) -> S
             }),
         })
         .collect();
-    let document =
-        json!({ "schema": "vfioneer/rom-patch/1", "from": from, "to": to, "size": bytes, "changes": changes });
+    let document = json!({
+        "schema": "vfioneer/rom-patch/1",
+        "from": from,
+        "changes": changes,
+        "result": to.document(),
+    });
     format!("{document:#}\n")
 }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Arguments of `rom dump`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 written, 1 what was read is no ROM of this card, 2 usage,\n\
-    3 refused (in use, boot display, not root, no ROM). Only with 0 a file is written.")]
+#[command(after_help = "Exit codes: 0 written, 1 written, and something is wrong with it, 2 usage,\n\
+    3 refused, nothing written (in use, boot display, not root, no ROM).")]
 pub struct DumpArgs {
     /// The card
     device: String,
@@ -43,23 +43,22 @@ pub(super) fn run(global: &Global, args: &DumpArgs) -> Result<Answer> {
     }
     let file = plain(&args.file.display().to_string());
     let judged = Judged::new(&file, &dump.bytes, Some(&function), None);
-    let told = judged.told();
-    if judged.has_error() {
-        let text =
-            if global.json { told.json() } else { format!("{}Nothing was written.\n", told.check(&global.style())) };
-        return Ok(Answer { text, code: 1 });
+    if judged.rom.images.is_empty() {
+        return Err(Error::refused(format!("what {} gave is no option ROM; nothing was written", function.name()))
+            .hint("vfioneer explain rom-invalid"));
     }
     output::write(&args.file, &dump.bytes, 0o644, args.force)?;
+    let told = judged.told();
     let text = if global.json {
         told.json()
     } else {
         format!(
-            "{} {file} ({})\n{}More about it: vfioneer rom show {}\n",
+            "{} {file} ({})\n\n{}More about it: vfioneer rom show {}\n",
             global.style().strong("Wrote"),
             size(dump.bytes.len() as u64),
             told.check(&global.style()),
             quoted(&file)
         )
     };
-    Ok(Answer::yes(text))
+    Ok(Answer { text, code: u8::from(judged.has_error()) })
 }

@@ -20,7 +20,7 @@ pub struct PatchArgs {
     /// The file to write
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Keep only the images with UEFI drivers
+    /// Keep only the images with UEFI drivers; some guest drivers read tables of the others
     #[arg(long)]
     only_efi: bool,
     /// Make the bytes of BIOS images sum up to 0
@@ -64,7 +64,7 @@ pub(super) fn run(global: &Global, args: &PatchArgs) -> Result<Answer> {
     let to = args.output.display().to_string();
     let judged = Judged::new(&to, &done.bytes, None, None);
     let text = if global.json {
-        report::changes_json(&args.file, &to, &done.changes, done.bytes.len())
+        report::changes_json(&args.file, &judged.told(), &done.changes)
     } else {
         let changes = report::changes(&global.style(), &args.file, &to, &done.changes, done.bytes.len());
         format!("{changes}\n{}", judged.told().check(&global.style()))
@@ -78,7 +78,7 @@ fn refused(name: &str, refusal: Refusal) -> Error {
         Refusal::NoImage => Error::refused(format!("{name} has no option ROM image")).hint(check),
         Refusal::NoDriver => Error::refused(format!("{name} has no UEFI driver that firmware would load")).hint(check),
         Refusal::NoFreeByte(offset) => {
-            Error::refused(format!("the BIOS image at {offset:#x} has no byte that is surely free for the checksum"))
+            Error::refused(format!("the BIOS image at {offset:#x} has no byte that is free for the checksum"))
                 .hint("for a VM with OVMF it does not matter: --only-efi leaves that image out")
         }
         Refusal::Tangled => {

@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Args, Debug)]
 #[command(after_help = "Exit codes: 0 it is a ROM, 1 there is no image in it, 2 usage, 3 it cannot be read.")]
 pub struct ShowArgs {
-    /// A ROM file, or a device whose ROM is read
+    /// A ROM file, or, if there is none of that name, a device whose ROM is read
     #[arg(value_name = "FILE|DEVICE")]
     source: String,
     /// Read the card although a driver or a VM has it

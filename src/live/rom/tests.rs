@@ -35,7 +35,7 @@ impl Runner for Kernel {
     fn write_attribute(&self, root: Chroot<'_>, path: &str, value: &str) -> io::Result<()> {
         let name = path.rsplit('/').next().unwrap();
         self.written.borrow_mut().push(format!("{name}={value}"));
-        if self.stuck == Some(name) {
+        if self.stuck.is_some_and(|stuck| stuck == name || stuck == format!("{name}={value}")) {
             return Err(io::Error::other("Permission denied"));
         }
         let at = root.unwrap().join(path.trim_start_matches('/'));
@@ -111,6 +111,11 @@ fn everything_is_switched_back_when_reading_fails() {
         assert_eq!(error.exit_code(), 3);
         assert_eq!(written[written.len() - 3..], ["rom=0", "enable=0", "control=auto"], "{words}");
     }
+    // What stays switched is told although reading failed, too.
+    let eio = Done { status: Some(1), output: b"cat: rom: Input/output error\n".to_vec(), ..Done::default() };
+    let (result, _) = try_read(&files, eio, Some("control=auto"));
+    let error = result.unwrap_err();
+    assert!(error.hints.iter().any(|hint| hint.contains("write auto into")), "{:?}", error.hints);
     for (stuck, before) in [("rom", 2), ("enable", 1), ("control", 0)] {
         let (result, written) = try_read(&files, gives(b"x"), Some(stuck));
         assert!(result.is_err(), "{stuck}");

@@ -167,9 +167,8 @@ pub(super) fn read(bytes: &[u8], image: &Image, unpack: &mut usize, faults: &mut
             fault(Problem::EfiCompression(number));
             return Some(efi);
         }
-        Compression::Uefi => match inflate(driver, MOST.min(*unpack)) {
+        Compression::Uefi => match inflate(driver, MOST.min(*unpack), unpack) {
             Ok(bytes) => {
-                *unpack -= bytes.len();
                 unpacked = bytes;
                 &unpacked
             }

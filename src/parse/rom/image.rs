@@ -1,6 +1,7 @@
 //! One image: header, PCI data structure, NVIDIA's extension of it.
 
 use super::efi::{Efi, Machine};
+use super::firmware::Seen;
 use super::{BLOCK, Fault, Problem, SIGNATURE, efi};
 use crate::parse::bytes::{u8_at, u16_at, u32_at};
 
@@ -61,15 +62,20 @@ impl CodeType {
     }
 }
 
-/// Who comes to an image when following the ROM's own lengths from its first byte.
+/// Which firmware comes to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Firmware and kernel.
-    All,
-    /// Only edk2 (OVMF): something stands before it that others stop at.
-    Uefi,
-    /// Only the vendor's own driver.
-    Vendor,
+pub struct Reach {
+    /// SeaBIOS, and Linux.
+    pub bios: bool,
+    /// edk2 (OVMF), which passes by what is no image, and is stricter with pointers and lengths.
+    pub uefi: bool,
+}
+
+impl Reach {
+    /// Only a driver of the vendor's comes to it.
+    pub fn is_none(self) -> bool {
+        !self.bios && !self.uefi
+    }
 }
 
 /// The PCI data structure.
@@ -141,7 +147,7 @@ pub struct Image {
 
 impl Image {
     /// Reads the image at `at`, where a signature was found. `unpack` is how many bytes EFI drivers may still unpack to.
-    pub(super) fn read(bytes: &[u8], at: usize, unpack: &mut usize, faults: &mut Vec<Fault>) -> Image {
+    pub(super) fn read(bytes: &[u8], at: usize, seen: &Seen, unpack: &mut usize, faults: &mut Vec<Fault>) -> Image {
         let mut fault = |offset, problem| faults.push(Fault { offset, problem });
         let pcir = match pointer(bytes, at) {
             Pointer::None => {
@@ -168,12 +174,18 @@ impl Image {
             if is_efi { u16_at(bytes, at + 2).map(usize::from) } else { u8_at(bytes, at + 2).map(usize::from) };
         let init_length = blocks.unwrap_or_default() * BLOCK;
         let length = match (&npde, &pcir) {
+            // What a card shows ends where firmware has its last image end; and what firmware comes to is an image.
+            (Some(npde), Some(pcir)) if npde.length > pcir.length => {
+                let next = at.saturating_add(pcir.length);
+                let firmware = seen.bios.contains(&next) || seen.uefi.contains(&next);
+                if firmware || at + npde.length > bytes.len() { pcir.length } else { npde.length }
+            }
             (Some(npde), _) => npde.length,
             (None, Some(pcir)) => pcir.length,
             (None, None) => init_length,
         };
-        let mut image =
-            Image { offset: at, length, init_length, pcir, npde, checksum: None, efi: None, reach: Reach::Vendor };
+        let reach = Reach { bios: seen.bios.contains(&at), uefi: seen.uefi.contains(&at) };
+        let mut image = Image { offset: at, length, init_length, pcir, npde, checksum: None, efi: None, reach };
         if length == 0 {
             fault(at, Problem::LengthZero);
             return image;
@@ -220,7 +232,7 @@ impl Image {
 
     /// The machine for which edk2 would load it, if it would.
     pub(super) fn uefi(&self) -> Option<Machine> {
-        let efi = self.efi.as_ref().filter(|_| self.reach != Reach::Vendor)?;
+        let efi = self.efi.as_ref().filter(|_| self.reach.uefi)?;
         efi.is_driver().then_some(efi.machine)
     }
 }
@@ -285,9 +297,13 @@ fn extension(bytes: &[u8], pcir: &Pcir) -> Option<Npde> {
         return None;
     }
     let says_last = u16_at(bytes, offset + 6)? > 0x0a;
+    let length = usize::from(u16_at(bytes, offset + 8)?) * BLOCK;
+    if length == 0 {
+        return None;
+    }
     Some(Npde {
         offset,
-        length: usize::from(u16_at(bytes, offset + 8)?) * BLOCK,
+        length,
         last: u8_at(bytes, offset + 0x0a).filter(|_| says_last).map(|flags| flags & 0x80 != 0),
     })
 }
@@ -297,16 +313,17 @@ pub(super) fn is_follower(bytes: &[u8], at: usize) -> bool {
     u16_at(bytes, at).is_some_and(|signature| FOLLOWERS.contains(&signature))
 }
 
-/// Is here an image of which nothing is in doubt: 55 AA, and a pointer to a PCI data structure with a length?
-pub(super) fn is_valid(bytes: &[u8], at: usize) -> Option<Pcir> {
+/// The vendor id of an image of which nothing is in doubt: 55 AA, and a pointer to a PCI data structure with a length.
+pub(super) fn valid_vendor(bytes: &[u8], at: usize) -> Option<u16> {
     if u16_at(bytes, at) != Some(SIGNATURE) {
         return None;
     }
     let Pointer::At(offset) = pointer(bytes, at) else { return None };
-    structure(bytes, offset).filter(|pcir| pcir.length > 0)
+    u16_at(bytes, offset + 0x10).filter(|length| *length > 0)?;
+    u16_at(bytes, offset + 4)
 }
 
 /// The next image behind something else, at a multiple of 512 bytes from there, as edk2 looks for it.
 pub(super) fn next_valid(bytes: &[u8], at: usize) -> Option<usize> {
-    (at..bytes.len()).step_by(BLOCK).skip(1).find(|at| is_valid(bytes, *at).is_some())
+    (at..bytes.len()).step_by(BLOCK).skip(1).find(|at| valid_vendor(bytes, *at).is_some())
 }

@@ -16,18 +16,25 @@ const LONGEST: usize = 16;
 /// The first symbol that is a length: 256 stands for 3 bytes.
 const FIRST_LENGTH: usize = 253;
 
-/// Unpacks; fails if the result would have more than `most` bytes.
-pub(super) fn inflate(packed: &[u8], most: usize) -> Result<Vec<u8>, &'static str> {
+/// Unpacks; fails if the result would have more than `most` bytes. What was read and made of it is taken off
+/// `budget`, in vain or not.
+pub(super) fn inflate(packed: &[u8], most: usize, budget: &mut usize) -> Result<Vec<u8>, &'static str> {
+    let mut out = Vec::new();
+    let result = unpack(packed, most, &mut out);
+    *budget = budget.saturating_sub(out.len() + packed.len());
+    result.map(|()| out)
+}
+
+fn unpack(packed: &[u8], most: usize, out: &mut Vec<u8>) -> Result<(), &'static str> {
     let (Some(length), Some(size)) = (u32_at(packed, 0), u32_at(packed, 4)) else { return Err("it is too short") };
     let (length, size) = (length as usize, size as usize);
     let Some(input) = length.checked_add(8).and_then(|end| packed.get(8..end)) else {
         return Err("its packed length leads out of the image");
     };
     if size > most {
-        return Err("it says that it unpacks to more than any driver has");
+        return Err("it would unpack to more than all drivers of a ROM have");
     }
     let mut bits = Bits { input, at: 0, hold: 0, held: 0 };
-    let mut out = Vec::with_capacity(size);
     let mut left = 0;
     let (mut chars, mut positions) = (Code::default(), Code::default());
     while out.len() < size {
@@ -60,7 +67,7 @@ pub(super) fn inflate(packed: &[u8], most: usize) -> Result<Vec<u8>, &'static st
             out.push(byte);
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// A code of a small set: so many lengths of three bits or, from 7 on, unary; after `skip` of them a run of zeros.
@@ -146,17 +153,27 @@ impl Code {
             return Code::only(only, lengths.len());
         }
         let mut code = Code::default();
-        let mut room = 1usize << LONGEST;
-        for length in 1..=LONGEST {
-            let of_length = lengths.iter().enumerate().filter(|(_, l)| usize::from(**l) == length);
-            code.symbols.extend(of_length.map(|(symbol, _)| symbol as u16));
-            let before: usize = code.counts.iter().sum();
-            let count = code.symbols.len() - before;
-            code.counts[length] = count;
+        for length in lengths.iter().filter(|length| **length > 0) {
+            *code.counts.get_mut(usize::from(*length)).ok_or(BAD_CODE)? += 1;
+        }
+        let mut places = [0; LONGEST + 1];
+        let (mut room, mut place) = (1usize << LONGEST, 0);
+        for (length, (count, first)) in code.counts.iter().zip(&mut places).enumerate().skip(1) {
+            *first = place;
+            place += count;
             room = room.checked_sub(count << (LONGEST - length)).ok_or(BAD_CODE)?;
         }
         // As the specification's decoder: every sequence of bits is a code.
-        if room == 0 { Ok(code) } else { Err(BAD_CODE) }
+        if room > 0 {
+            return Err(BAD_CODE);
+        }
+        code.symbols = vec![0; place];
+        for (symbol, length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+            let place = &mut places[usize::from(*length)];
+            code.symbols[*place] = symbol as u16;
+            *place += 1;
+        }
+        Ok(code)
     }
 
     fn next(&self, bits: &mut Bits<'_>) -> Result<usize, &'static str> {

@@ -9,6 +9,7 @@
 //! `PciOptionRomSupport.c` (OVMF), SeaBIOS `optionroms.c` (`map_pcirom`).
 
 mod efi;
+mod firmware;
 mod image;
 mod inflate;
 mod patch;
@@ -24,6 +25,7 @@ pub use patch::{Change, Edit, Field, Part, Patch, Refusal, patch};
 pub use prefix::Prefix;
 
 use super::bytes::u16_at;
+use firmware::Seen;
 
 /// The unit in which a ROM counts lengths, in bytes.
 pub const BLOCK: usize = 512;
@@ -31,7 +33,8 @@ pub const BLOCK: usize = 512;
 pub const LARGEST: usize = 16 << 20;
 /// `55 AA`, with which an image begins.
 const SIGNATURE: u16 = 0xaa55;
-/// What EFI images may unpack to in all, in bytes: no driver is near that, and a false length must not fill the memory.
+/// What EFI images may have, packed and unpacked, in all, in bytes: no ROM is near that, and a false length must neither fill the
+/// memory nor take long.
 const MOST_UNPACKED: usize = 64 << 20;
 
 /// What a ROM holds.
@@ -140,24 +143,24 @@ impl Rom {
                 }
             },
         };
-        rom.walk(bytes, start);
-        rom.reach(bytes);
+        rom.walk(bytes, start, &Seen::of(bytes));
         rom.compare_ids();
         rom
     }
 
     /// Follows the chain of images from `start`.
-    fn walk(&mut self, bytes: &[u8], start: usize) {
+    fn walk(&mut self, bytes: &[u8], start: usize, seen: &Seen) {
         let mut at = start;
         let mut unpack = MOST_UNPACKED;
+        let mut complete = false;
         loop {
-            let image = Image::read(bytes, at, &mut unpack, &mut self.faults);
+            let image = Image::read(bytes, at, seen, &mut unpack, &mut self.faults);
             let (next, last) = (at.saturating_add(image.length), image.is_last());
             let end = next.min(bytes.len());
             // Without a PCI data structure nobody knows where another image might be.
             let ends = last || image.pcir.is_none();
             // What a card shows ends with the image that is the last for firmware, whatever NVIDIA's extension promises.
-            let complete = image.pcir.as_ref().is_some_and(|pcir| pcir.last);
+            complete |= image.pcir.as_ref().is_some_and(|pcir| pcir.last);
             let stuck = image.length == 0;
             self.images.push(image);
             if stuck {
@@ -191,31 +194,6 @@ impl Rom {
         }
     }
 
-    /// Who comes to which image: firmware knows nothing of `NPDE`, and only edk2 looks behind a gap.
-    fn reach(&mut self, bytes: &[u8]) {
-        let mut at = 0;
-        let mut reach = Reach::All;
-        for image in &mut self.images {
-            image.reach = Reach::Vendor;
-            if u16_at(bytes, image.offset) != Some(SIGNATURE) || self.prefix.is_some() {
-                continue;
-            }
-            if image.offset > at {
-                // Whatever is between is passed by in steps of 512 bytes; an image there would be in the list.
-                reach = Reach::Uefi;
-            }
-            if image.offset < at {
-                continue;
-            }
-            image.reach = reach;
-            // Where the chain ends, no image is far enough.
-            at = match &image.pcir {
-                Some(pcir) if !pcir.last && pcir.length > 0 => image.offset.saturating_add(pcir.length),
-                _ => usize::MAX,
-            };
-        }
-    }
-
     fn compare_ids(&mut self) {
         let mut ids = self.images.iter().filter_map(|image| image.pcir.as_ref().map(|p| (image.offset, p.ids())));
         let Some((_, first)) = ids.next() else { return };
@@ -242,11 +220,11 @@ impl Rom {
     pub fn seabios(&self, card: Option<(u16, u16)>) -> Option<&Image> {
         // It stops at the first image that is for the card, whether that can be run or not (`map_pcirom`).
         let mine = |image: &&Image| {
-            image.reach == Reach::All
+            image.reach.bios
                 && image.code_type() == Some(CodeType::Legacy)
                 && card.is_none_or(|card| image.pcir.as_ref().is_some_and(|pcir| pcir.ids() == card))
         };
-        self.images.iter().find(mine).filter(|image| image.checksum == Some(0) && image.init_length <= SEABIOS_ROOM)
+        self.images.iter().find(mine).filter(|image| image.checksum == Some(0))
     }
 
     /// The ids of the first image that has some.
@@ -254,9 +232,6 @@ impl Rom {
         self.images.iter().find_map(|image| image.pcir.as_ref().map(Pcir::ids))
     }
 }
-
-/// C0000h up to SeaBIOS itself at F0000h, in bytes (`BUILD_ROM_START`, `BUILD_BIOS_ADDR` in its `config.h`).
-const SEABIOS_ROOM: usize = 0x3_0000;
 
 /// What stands behind the last image, if anything.
 fn rest(bytes: &[u8], offset: usize) -> Option<Rest> {

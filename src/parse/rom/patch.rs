@@ -3,7 +3,7 @@
 //! Goes in: bytes and an [`Edit`]. Comes out: new bytes and every [`Change`]. The same edit once more changes nothing.
 
 use super::efi::Efi;
-use super::image::{CodeType, Image, Pcir, Reach};
+use super::image::{CodeType, Image, Pcir};
 use super::{BLOCK, Rom};
 use crate::parse::bytes::{u8_at, u16_at};
 use std::ops::Range;
@@ -118,7 +118,7 @@ fn apply(bytes: &[u8], edit: &Edit) -> Result<Patch, Refusal> {
     if let Some(ids) = edit.ids {
         patch.set_ids(&images, ids);
     }
-    for image in images.iter().filter(|image| image.checksum.is_some()) {
+    for image in images.iter().filter(|image| image.reach.bios && image.checksum.is_some()) {
         // Changed ids are no reason to mend what was wrong before.
         if edit.fix_checksum || image.checksum == Some(0) {
             patch.fix_sum(image)?;
@@ -181,7 +181,7 @@ impl Patch {
     }
 
     fn set_ids(&mut self, images: &[Image], (vendor, device): (u16, u16)) {
-        let seen = images.iter().filter(|image| image.reach != Reach::Vendor);
+        let seen = images.iter().filter(|image| !image.reach.is_none());
         for offset in seen.filter_map(|image| image.pcir.as_ref()).map(|pcir: &Pcir| pcir.offset) {
             self.write(Field::Vendor, offset + 4, &vendor.to_le_bytes());
             self.write(Field::Device, offset + 6, &device.to_le_bytes());
@@ -194,7 +194,9 @@ impl Patch {
         if sum == 0 {
             return Ok(());
         }
-        let place = free_byte(covered).ok_or(Refusal::NoFreeByte(image.offset))?;
+        // What is summed up beyond the image is another one.
+        let own = image.init_length <= image.length;
+        let place = free_byte(covered).filter(|_| own).ok_or(Refusal::NoFreeByte(image.offset))?;
         let byte = covered.get(place).map_or(0, |byte| byte.wrapping_sub(sum));
         self.write(Field::Checksum, image.offset + place, &[byte]);
         Ok(())
@@ -209,12 +211,15 @@ impl Patch {
     }
 }
 
-/// A byte of a legacy image that is neither code nor data: the last one, if it ends a filling; else byte 6, which QEMU changes for
-/// the same purpose (`pci_patch_ids`, hw/pci/pci.c), if the jump at the entry (byte 3) passes over it.
+/// So many equal bytes in a row are no code.
+const FILLING: usize = 16;
+
+/// A byte of a legacy image that is most probably neither code nor data: the last one, if it ends a filling; else byte 6, which QEMU
+/// changes for the same purpose (`pci_patch_ids`, hw/pci/pci.c), if the jump at the entry (byte 3) passes over it.
 fn free_byte(image: &[u8]) -> Option<usize> {
     let last = image.len().checked_sub(1)?;
-    let filling = image.get(last.checked_sub(3)?..last)?;
-    if [[0; 3], [0xff; 3]].iter().any(|fill| filling == fill) {
+    let filling = image.get(last.checked_sub(FILLING)?..last)?;
+    if [[0; FILLING], [0xff; FILLING]].iter().any(|fill| filling == fill) {
         return Some(last);
     }
     let passes = match u8_at(image, 3)? {

@@ -22,14 +22,14 @@ pub struct Prefix {
 /// Finds the first image of bytes that do not begin with one. `None` if there is none.
 pub(super) fn find(bytes: &[u8]) -> Option<Prefix> {
     let nvgi = bytes.starts_with(b"NVGI").then(|| u8_at(bytes, 5)).flatten();
-    let of_nvidia = |at: &usize| image::is_valid(bytes, *at).is_some_and(|pcir| pcir.vendor == NVIDIA);
+    let of_nvidia = |at: &usize| image::valid_vendor(bytes, *at) == Some(NVIDIA);
     let length = match nvgi {
         // The header's own pointer; else whatever is surely an image of NVIDIA, which need not be at a multiple of 512 here.
         Some(version) => pointed(bytes, version)
             .filter(|at| *at > 0)
             .filter(of_nvidia)
             .or_else(|| (4..bytes.len()).step_by(4).find(of_nvidia))?,
-        None => (BLOCK..bytes.len()).step_by(BLOCK).find(|at| image::is_valid(bytes, *at).is_some())?,
+        None => (BLOCK..bytes.len()).step_by(BLOCK).find(|at| image::valid_vendor(bytes, *at).is_some())?,
     };
     Some(Prefix { length, nvgi })
 }

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 const CARD: (u16, u16) = (0x10de, 0x2204);
 const X64: u16 = 0x8664;
+const ALL: Reach = Reach { bios: true, uefi: true };
+const UEFI: Reach = Reach { bios: false, uefi: true };
+const VENDOR: Reach = Reach { bios: false, uefi: false };
 
 fn problems(bytes: &[u8]) -> Vec<(usize, Problem)> {
     Rom::read(bytes).faults.into_iter().map(|fault| (fault.offset, fault.problem)).collect()
@@ -28,10 +31,7 @@ fn a_usual_rom_is_read_whole() {
     assert_eq!((driver.machine, driver.subsystem), (Machine::X86_64, Subsystem::BootServiceDriver));
     assert_eq!(driver.compression, Compression::Uefi);
     assert_eq!(driver.payload, Some(Payload { size: 1200, machine: Machine::X86_64, signed: true }));
-    assert_eq!(
-        (efi.reach, rom.uefi(), rom.seabios(None).map(|i| i.offset)),
-        (Reach::All, vec![Machine::X86_64], Some(0))
-    );
+    assert_eq!((efi.reach, rom.uefi(), rom.seabios(None).map(|i| i.offset)), (ALL, vec![Machine::X86_64], Some(0)));
     assert_eq!(rom.seabios(Some((0x10de, 0x2205))), None);
 }
 
@@ -78,7 +78,7 @@ fn sums_and_lengths_of_legacy_images() {
     assert_eq!(problems(&long)[0], (0, Problem::InitBeyond(512)));
     // The byte that would mend the first image's sum is in the second.
     long[0x100] = 1;
-    assert_eq!(patch(&long, &Edit { fix_checksum: true, ..Edit::default() }), Err(Refusal::Tangled));
+    assert_eq!(patch(&long, &Edit { fix_checksum: true, ..Edit::default() }), Err(Refusal::NoFreeByte(0)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn drivers_that_cannot_be_run_are_told_apart() {
 fn a_false_length_does_not_fill_the_memory() {
     let mut bytes = roms::rom(&[roms::efi(CARD, X64, &roms::driver(X64, false), true)]);
     bytes[0x3c..0x40].fill(0xff);
-    assert_eq!(problems(&bytes), [(0, Problem::EfiBroken("it says that it unpacks to more than any driver has"))]);
+    assert_eq!(problems(&bytes), [(0, Problem::EfiBroken("it would unpack to more than all drivers of a ROM have"))]);
 }
 
 #[test]
@@ -149,14 +149,7 @@ fn the_extension_of_nvidia_decides_where_the_next_image_is() {
     let rom = Rom::read(&[first, second[..512].to_vec(), third].concat());
     assert_eq!(rom.faults, []);
     let seen: Vec<_> = rom.images.iter().map(|i| (i.offset, i.code_type().unwrap(), i.reach)).collect();
-    assert_eq!(
-        seen,
-        [
-            (0, CodeType::Legacy, Reach::All),
-            (1024, CodeType::Fwsec, Reach::Vendor),
-            (1536, CodeType::Nbsi, Reach::Vendor)
-        ]
-    );
+    assert_eq!(seen, [(0, CodeType::Legacy, ALL), (1024, CodeType::Fwsec, VENDOR), (1536, CodeType::Nbsi, VENDOR)]);
 }
 
 #[test]
@@ -165,8 +158,56 @@ fn behind_a_gap_only_edk2_looks() {
         [roms::legacy(CARD, 1), vec![0; 1024], roms::rom(&[roms::efi(CARD, X64, &roms::driver(X64, false), false)])];
     let rom = Rom::read(&bytes.concat());
     assert_eq!(rom.faults, [Fault { offset: 0, problem: Problem::Gap(1024) }]);
-    assert_eq!(rom.images.iter().map(|i| i.reach).collect::<Vec<_>>(), [Reach::All, Reach::Uefi]);
+    assert_eq!(rom.images.iter().map(|i| i.reach).collect::<Vec<_>>(), [ALL, UEFI]);
     assert_eq!(rom.uefi(), [Machine::X86_64]);
+}
+
+#[test]
+fn firmware_is_not_led_where_it_stops() {
+    let good = roms::rom(&[roms::efi(CARD, X64, &roms::driver(X64, false), false)]);
+    let with = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        Rom::read(&bytes).uefi()
+    };
+    assert_eq!(with(|_| ()), [Machine::X86_64]);
+    // A structure of NVIDIA's own; a length beyond the ROM BAR; a pointer that is no multiple of four.
+    assert_eq!(with(|b| b[0x1c..0x20].copy_from_slice(b"NPDS")), []);
+    assert_eq!(with(|b| b[0x1c + 0x10] = 0xff), []);
+    assert_eq!(
+        with(|b| {
+            b.copy_within(0x1c..0x34, 0x1e);
+            b[0x18] = 0x1e;
+        }),
+        []
+    );
+}
+
+#[test]
+fn an_extension_hides_nothing_that_firmware_sees() {
+    let mut first = roms::legacy(CARD, 2);
+    roms::extend(&mut first, 9, false);
+    let bytes = roms::rom(&[first.clone(), roms::efi(CARD, X64, &roms::driver(X64, false), false)]);
+    assert_eq!((Rom::read(&bytes).uefi(), Rom::read(&bytes).faults), (vec![Machine::X86_64], vec![]));
+    // A card shows what firmware sees; the extension speaks of more.
+    roms::mark_last(&mut first);
+    assert_eq!(problems(&first), []);
+    // A length of 0 says nothing.
+    let mut none = roms::legacy(CARD, 1);
+    roms::extend(&mut none, 0, false);
+    assert_eq!(problems(&roms::rom(&[none])), []);
+}
+
+#[test]
+fn drivers_that_cannot_be_unpacked_use_up_the_budget_too() {
+    // Cut off behind the first of two blocks: 43 bits of codes, then 8 bits for each byte.
+    let mut packed = roms::pack(&[7; 0x4000 + 10]);
+    packed.truncate(8 + (43 + 8 * 0x4000_usize).div_ceil(8));
+    let length = ((packed.len() - 8) as u32).to_le_bytes();
+    packed[..4].copy_from_slice(&length);
+    let mut budget = packed.len() + 0x4100;
+    assert_eq!(inflate::inflate(&packed, 1 << 20, &mut budget), Err("its packed bytes end too early"));
+    assert_eq!(budget, 0x100);
 }
 
 #[test]
@@ -336,7 +377,7 @@ proptest! {
 
     #[test]
     fn what_is_packed_is_unpacked(bytes in prop::collection::vec(any::<u8>(), 1..40_000)) {
-        prop_assert_eq!(inflate::inflate(&roms::pack(&bytes), 1 << 20), Ok(bytes));
+        prop_assert_eq!(inflate::inflate(&roms::pack(&bytes), 1 << 20, &mut 0), Ok(bytes));
     }
 
     #[test]
@@ -346,6 +387,6 @@ proptest! {
         if let Some(place) = packed.get_mut(..8) {
             place.copy_from_slice(&[length, [0, 4, 0, 0]].concat());
         }
-        let _ = inflate::inflate(&packed, 1 << 20);
+        let _ = inflate::inflate(&packed, 1 << 20, &mut 0);
     }
 }
