@@ -71,8 +71,8 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
     if !words(&read(&out.join("overview"))?).contains(&words(&chain)) {
         problems.push(format!("the overview does not say: {chain}"));
     }
-    problems.extend(roms(cell, out, &code)?);
     let sysfs = listing::parse_sysfs(&read(&out.join("sysfs.txt"))?);
+    problems.extend(roms(&sysfs, out, &code)?);
     let lspci = listing::parse_lspci(&read(&out.join("lspci.txt"))?);
     problems.extend(as_asked(cell, &sysfs, &read(&out.join("dmesg"))?));
     let list = json(&out.join("list.json"))?;
@@ -89,9 +89,10 @@ fn judge(cell: &Cell, out: &Path, folder: &Path, binary: &Path) -> Result<Vec<St
 }
 
 /// What `rom dump` gave: the NIC's ROM as QEMU has it, unless a driver has the card; of the boot display nothing.
-fn roms(cell: &Cell, out: &Path, code: &dyn Fn(&str) -> Result<i32, String>) -> Result<Vec<String>, String> {
+fn roms(sysfs: &listing::Sysfs, out: &Path, code: &dyn Fn(&str) -> Result<i32, String>) -> Result<Vec<String>, String> {
     let real = fs::read(machine::NIC_ROM).map_err(|e| format!("{}: {e}", machine::NIC_ROM))?;
-    let refused = if cell.state == State::NativeDriver { 3 } else { 0 };
+    let driver = sysfs.get(crate::cells::NIC).and_then(|nic| nic.get("driver"));
+    let refused = if driver.is_some_and(|driver| driver != "vfio-pci") { 3 } else { 0 };
     let mut problems = Vec::new();
     if code("rom-off")? != 0 || !read(&out.join("rom-off.err"))?.contains("Invalid argument") {
         problems.push("the ROM is still switched on".to_owned());
