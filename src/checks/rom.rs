@@ -83,7 +83,7 @@ impl Question<'_> {
         // So is what is wrong behind the first image where firmware never comes.
         let image = rom.images.binary_search_by_key(&fault.offset, |image| image.offset);
         let image = image.ok().filter(|index| *index > 0).and_then(|index| rom.images.get(index));
-        let beyond = rom.prefix.is_none() && image.is_some_and(|image| image.reach.is_none() && image.offset > 0);
+        let beyond = rom.prefix.is_none() && image.is_some_and(|image| image.reach.is_none());
         let severity = if has_something || beyond { Severity::Warning } else { Severity::Error };
         let of = |id, severity| self.finding(id, severity, fault.offset);
         let damaged = |variant| of("rom-damaged", severity).variant(variant);

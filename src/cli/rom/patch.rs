@@ -77,10 +77,12 @@ fn refused(name: &str, refusal: Refusal) -> Error {
     match refusal {
         Refusal::NoImage => Error::refused(format!("{name} has no option ROM image")).hint(check),
         Refusal::NoDriver => Error::refused(format!("{name} has no UEFI driver that firmware would load")).hint(check),
-        Refusal::NoFreeByte(offset) => {
-            Error::refused(format!("the BIOS image at {offset:#x} has no byte that is free for the checksum"))
-                .hint("for a VM with OVMF it does not matter: --only-efi leaves that image out")
-        }
+        Refusal::NoFreeByte(offset) => Error::refused(format!(
+            "the BIOS image at {offset:#x} has no byte that is free for the checksum"
+        ))
+        .hint(
+            "only SeaBIOS looks at it: without --fix-checksum and --set-ids nothing is needed there for a VM with OVMF",
+        ),
         Refusal::Tangled => {
             Error::refused(format!("parts of {name} lie within each other: changing one breaks another")).hint(check)
         }

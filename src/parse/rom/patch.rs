@@ -90,7 +90,7 @@ pub enum Refusal {
     NoImage,
     /// No image holds an EFI driver that firmware would load.
     NoDriver,
-    /// The legacy image at this place has no byte that is surely free for the checksum.
+    /// The legacy image at this place has no byte that is free for the checksum.
     NoFreeByte(usize),
     /// Parts lie within each other, so that changing one breaks another.
     Tangled,
