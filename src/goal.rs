@@ -42,6 +42,17 @@ pub struct Goal {
     pub repair: bool,
     /// The VM that gets the devices, by id or name.
     pub vm: Option<String>,
+    /// The ROM that the card's VM shows its guest. Not part of [`Goal::resolve`]: who reads the request's file sets it.
+    pub rom: Option<RomFile>,
+}
+
+/// A file with an option ROM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RomFile {
+    /// Where the user has it: an absolute path.
+    pub path: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 impl Goal {

@@ -3,12 +3,15 @@
 //! Goes in: nothing. Comes out: the types that adapters make, `plan` orders, `apply` executes and undoes, and `verify` compares.
 //! All of it is plain data that can be written to a plan file or a journal and read back.
 
+mod content;
 pub mod reasons;
+
+pub use crate::parse::bytes::sha256;
+pub use content::Content;
 
 use crate::goal::Method;
 use crate::parse::address::Address;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// One step, with its reason for a person. In JSON the action's fields and `why` stand beside each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub enum Action {
         #[serde(skip)]
         before: Option<String>,
         /// The new content.
-        after: String,
+        after: Content,
         /// Permission bits of a file that was not there before; an existing one keeps its own.
         mode: u32,
     },
@@ -186,11 +189,25 @@ impl Step {
         }
     }
 
+    /// The text that it gives a file.
+    pub fn text(&self) -> Option<&str> {
+        match &self.action {
+            Action::WriteFile { after, .. } => after.text(),
+            _ => None,
+        }
+    }
+
     /// A step that writes a file whose present text is known (`None`: it is not there).
     pub fn write(path: &str, before: Option<&str>, after: impl Into<String>, mode: u32, why: String) -> Step {
         let before_sha256 = before.map(|text| sha256(text.as_bytes()));
-        let (path, before) = (path.to_owned(), before.map(str::to_owned));
-        Step { action: Action::WriteFile { path, before_sha256, before, after: after.into(), mode }, why }
+        let (path, before, after) = (path.to_owned(), before.map(str::to_owned), Content::Text(after.into()));
+        Step { action: Action::WriteFile { path, before_sha256, before, after, mode }, why }
+    }
+
+    /// A step that writes a file which is no text; of what is there now, only the hash is known.
+    pub fn write_binary(path: &str, before_sha256: Option<String>, after: Vec<u8>, mode: u32, why: String) -> Step {
+        let (path, after) = (path.to_owned(), Content::Binary(after));
+        Step { action: Action::WriteFile { path, before_sha256, before: None, after, mode }, why }
     }
 
     /// A step that removes a file.
@@ -198,9 +215,4 @@ impl Step {
         let (before_sha256, before) = (sha256(before.as_bytes()), before.to_owned());
         Step { action: Action::RemoveFile { path: path.to_owned(), before_sha256, before }, why }
     }
-}
-
-/// SHA-256 as 64 lower-case hex digits.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

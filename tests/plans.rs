@@ -12,7 +12,7 @@ use vfioneer::goal::Request;
 use vfioneer::plan::{self, Plan};
 use vfioneer::report::plan::Next;
 use vfioneer::report::{self, Style};
-use vfioneer::steps::{Action, sha256};
+use vfioneer::steps::{Action, Content, sha256};
 
 /// Every host with every goal that it names.
 fn all(mut each: impl FnMut(&str, &str, &Snapshot, &Plan)) {
@@ -40,10 +40,10 @@ fn shortened(plan: &Plan) -> (Plan, String) {
     let mut names = BTreeMap::new();
     for step in &mut plan.steps {
         if let Action::WriteFile { path, after, before: None, .. } = &mut step.action
-            && after.lines().count() > LONG
+            && after.text().is_none_or(|text| text.lines().count() > LONG)
         {
             names.insert(sha256(after.as_bytes()), format!("sha256 of {path}"));
-            *after = format!("… {path} …\n");
+            *after = Content::Text(format!("… {path} …\n"));
         }
         if let Action::Run { argv, undo, .. } = &mut step.action {
             let scripts = argv.iter_mut().chain(undo).filter(|word| word.lines().count() > LONG);
@@ -105,7 +105,9 @@ fn the_diff_is_one_that_patch_takes() {
         let dir = tempfile::tempdir().unwrap();
         for step in &plan.steps {
             let (path, before, after) = match &step.action {
-                Action::WriteFile { path, before, after, .. } => (path, before.clone(), Some(after.clone())),
+                Action::WriteFile { path, before, after, .. } => {
+                    (path, before.clone(), after.text().map(str::to_owned))
+                }
                 Action::RemoveFile { path, before, .. } => (path, Some(before.clone()), None),
                 _ => continue,
             };

@@ -35,7 +35,7 @@ fn applied(tree: &Tree, plan: &Plan) -> Tree {
                 _ => None,
             };
             assert_eq!(&there, before, "{path}");
-            tree.insert(path.clone(), Entry::File(after.clone().into_bytes()));
+            tree.insert(path.clone(), Entry::File(after.as_bytes().to_vec()));
         } else if let Action::RemoveFile { path, .. } = &step.action {
             tree.remove(path);
         }

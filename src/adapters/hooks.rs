@@ -105,9 +105,10 @@ mod tests {
         assert!(first.commands.is_empty() && first.manual.is_empty());
         let mut paths = Vec::new();
         for step in first.files {
-            let Action::WriteFile { path, after, mode, .. } = step.action else { panic!("a file") };
-            assert_eq!(mode == 0o755, after.starts_with("#!/bin/sh\n"), "{path}");
-            snap.own.files.insert(path.clone(), Fact::Known(TextFile { path: path.clone(), text: after }));
+            let text = step.text().unwrap().to_owned();
+            let Action::WriteFile { path, mode, .. } = step.action else { panic!("a file") };
+            assert_eq!(mode == 0o755, text.starts_with("#!/bin/sh\n"), "{path}");
+            snap.own.files.insert(path.clone(), Fact::Known(TextFile { path: path.clone(), text }));
             paths.push(path);
         }
         assert!(work(&snap).is_empty(), "a second time there is nothing to do");

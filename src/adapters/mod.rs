@@ -1,4 +1,4 @@
-//! One file per mechanism: boot loaders, initramfs generators.
+//! One file per mechanism: boot loaders, initramfs generators, hypervisors.
 //!
 //! Goes in: a [`crate::facts::Snapshot`] and what is wanted of the mechanism. Comes out: steps, expectations and notes. Pure: an
 //! adapter edits text, keeping every byte that it doesn't mean to change, and reads nothing itself.
@@ -7,6 +7,7 @@ pub mod boot;
 pub mod claim;
 pub mod hooks;
 pub mod initramfs;
+pub mod vm;
 
 use crate::steps::{Expectation, Step};
 

@@ -255,7 +255,7 @@ fn need(host: &dyn HostMut, action: &Action, room: &mut Room) -> Result<()> {
     match action {
         Action::WriteFile { path, after, .. } => {
             writable(host, parent(path))?;
-            room.need(host, parent(path), 2 * after.len() as u64);
+            room.need(host, parent(path), 2 * after.as_bytes().len() as u64);
         }
         Action::RemoveFile { path, .. } => writable(host, parent(path))?,
         Action::Generate { output, product, .. } => {

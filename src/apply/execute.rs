@@ -83,7 +83,7 @@ impl Work<'_> {
     fn one(&mut self, step: usize, action: &Action) -> Did {
         match action {
             Action::WriteFile { path, before_sha256, after, mode, .. } => {
-                files::write(self, step, path, before_sha256.as_deref(), after, *mode)
+                files::write(self, step, path, before_sha256.as_deref(), after.as_bytes(), *mode)
             }
             Action::RemoveFile { path, before_sha256, .. } => files::remove(self, step, path, before_sha256),
             Action::Generate { argv, output, product } => generate::generate(self, step, argv, output, product),

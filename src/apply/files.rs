@@ -8,13 +8,13 @@ use crate::host::change::temporary;
 use crate::steps::sha256;
 
 /// Writes a file.
-pub(super) fn write(work: &Work<'_>, step: usize, path: &str, before: Option<&str>, after: &str, mode: u32) -> Did {
+pub(super) fn write(work: &Work<'_>, step: usize, path: &str, before: Option<&str>, after: &[u8], mode: u32) -> Did {
     let dirs = missing_dirs(work.host, parent(path));
     keep(work, step, path, before, dirs.clone())?;
     for dir in &dirs {
         work.host.make_dir(dir, false).map_err(|error| Failure::io(&format!("cannot make {dir}"), &error))?;
     }
-    let written = work.host.write(path, after.as_bytes(), mode);
+    let written = work.host.write(path, after, mode);
     written.map_err(|error| Failure::io(&format!("cannot write {path}"), &error))?;
     work.note(&Record::Done { step, after: Vec::new() })
 }

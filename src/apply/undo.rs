@@ -172,6 +172,7 @@ fn added_words(work: &Work<'_>) -> Vec<String> {
     let mut added = Vec::new();
     for (number, step) in work.plan.steps.iter().enumerate() {
         let Action::WriteFile { path, before_sha256: Some(_), after, .. } = &step.action else { continue };
+        let Some(after) = after.text() else { continue };
         if path != CMDLINE && !path.contains(ENTRIES) {
             continue;
         }

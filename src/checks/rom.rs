@@ -108,6 +108,7 @@ impl Question<'_> {
             Problem::NoNext => of("rom-damaged", Severity::Warning).variant("no-next"),
             Problem::Gap(length) => damaged("gap").value("length", length),
             Problem::Checksum(sum) => of("rom-checksum-wrong", severity).value("sum", format!("{sum:02x}")),
+            Problem::InitZero => damaged("init-zero"),
             Problem::InitBeyond(length) => damaged("init-beyond").value("length", length),
             Problem::NotEfi(_) => damaged("not-efi"),
             Problem::EfiOutside => damaged("efi-outside"),

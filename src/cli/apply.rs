@@ -1,7 +1,7 @@
 //! `vfioneer apply PLAN|DEVICE…`: a plan as one transaction.
 
 use super::change::{self, Progress, REBOOT};
-use super::plan::{GoalArgs, arguments as plan_arguments};
+use super::plan::{GoalArgs, arguments as plan_arguments, resolved};
 use super::{Answer, Global};
 use crate::apply::Session;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
     change::is_whole(&recovered)?;
     let snap = global.snapshot(Needs::PLAN)?;
-    let goal = request.clone().resolve(&snap.pci)?;
+    let goal = resolved(request.clone(), &snap)?;
     let plan = plan::make(&snap, &goal);
     if let Some(difference) = document.as_ref().and_then(|document| plan::difference(document, &plan)) {
         return Err(Error::refused(format!("this host does not give that plan: {difference}"))
@@ -74,7 +74,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     if document.is_none() && !args.yes {
         // The locks were not held while somebody read the plan.
         let now = global.snapshot(Needs::PLAN)?;
-        is_the_same(&plan, &plan::make(&now, &request.resolve(&now.pci)?))?;
+        is_the_same(&plan, &plan::make(&now, &resolved(request, &now)?))?;
     }
     let applied = session.apply(&plan, &mut |event| progress.tell(event))?;
     let text = match global.json {

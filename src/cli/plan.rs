@@ -1,10 +1,10 @@
 //! `vfioneer plan`: what would change on this host for a goal, and why.
 
-use super::{Answer, Global, quoted};
+use super::{Answer, Global, quoted, rom};
 use crate::checks::{self, Severity};
 use crate::error::{Error, Result};
 use crate::facts::{Needs, Snapshot};
-use crate::goal::{Goal, Method, Request};
+use crate::goal::{Goal, Method, Request, RomFile};
 use crate::host::{Fact, console, output};
 use crate::plan::{self, Plan, guards};
 use crate::report;
@@ -43,6 +43,9 @@ pub struct GoalArgs {
     /// The VM that gets the devices
     #[arg(long, value_name = "VM", value_parser = NonEmptyStringValueParser::new())]
     vm: Option<String>,
+    /// A ROM file for the VM's guest: it is put where the hypervisor reads it
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
+    rom: Option<String>,
 }
 
 /// The exit code where a guard refuses; the reasons are the result.
@@ -75,7 +78,8 @@ fn guards_help() -> String {
          \x20 devices = [\"10de:2684\", \"01:00\"]\n\
          \x20 method = \"identity\"\n\
          \x20 allow = [\"in-use\"]\n\
-         \x20 iommu-pt = false\n",
+         \x20 iommu-pt = false\n\
+         \x20 rom = \"/root/gpu.rom\"\n",
     );
     text.push_str("\nExit codes: 0 done, 1 with --check: something is to be done, 2 usage, 3 refused.");
     text
@@ -86,7 +90,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
     let to_stdout = args.output.as_deref().is_some_and(|path| path == Path::new("-"));
     let file = args.output.as_deref().filter(|_| !to_stdout).map(|path| place(path, args.force)).transpose()?;
     let snap = global.snapshot(Needs::PLAN)?;
-    let goal = request.resolve(&snap.pci).map_err(|error| args.goal.named_in(error))?;
+    let goal = resolved(request, &snap).map_err(|error| args.goal.named_in(error))?;
     let plan = plan::make(&snap, &goal);
     if let Some(path) = file.filter(|_| plan.refused.is_empty()) {
         output::write(&path, report::plan::json(&plan).as_bytes(), 0o644, true)?;
@@ -118,6 +122,14 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Answer> {
         () => 0,
     };
     Ok(Answer { text, code })
+}
+
+/// The goal for a host, with the ROM file that it names read.
+pub(super) fn resolved(request: Request, snap: &Snapshot) -> Result<Goal> {
+    let mut goal = request.resolve(&snap.pci)?;
+    let file = goal.request.rom.clone();
+    goal.rom = file.map(|path| rom::file(&path).map(|bytes| RomFile { path, bytes })).transpose()?;
+    Ok(goal)
 }
 
 /// The findings that are left where nothing is to be repaired: errors and warnings, each id once.
@@ -166,6 +178,7 @@ impl GoalArgs {
             ("--serial-console", self.serial_console.is_some()),
             ("--repair", self.repair),
             ("--vm", self.vm.is_some()),
+            ("--rom", self.rom.is_some()),
         ];
         given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect()
     }
@@ -206,6 +219,7 @@ impl GoalArgs {
             serial_console: self.serial_console.clone(),
             repair: self.repair,
             vm: self.vm.clone(),
+            rom: self.rom.as_deref().map(output::absolute),
         };
         let request = match &self.goal {
             None => typed,
@@ -222,6 +236,11 @@ impl GoalArgs {
             }
         };
         guards::check_names(&request.allow).map_err(|error| self.named_in(error))?;
+        if let (true, Some(rom)) = (request.devices.is_empty(), &request.rom) {
+            return Err(self
+                .named_in(Error::usage(format!("no device is named that the ROM file {rom} is for")))
+                .hint("name one: `vfioneer plan 01:00 --rom FILE` (`vfioneer list` shows them)"));
+        }
         if request.devices.is_empty() && !request.repair && !request.iommu_pt && request.serial_console.is_none() {
             return Err(self
                 .named_in(Error::usage("no device is named, so there is nothing to plan"))
@@ -252,6 +271,7 @@ impl GoalArgs {
         option("allow", (!allow.is_empty()).then(|| allow.into_iter().collect::<Vec<_>>().join(",")));
         option("serial-console", self.serial_console.clone());
         option("vm", self.vm.clone());
+        option("rom", self.rom.clone());
         words.join(" ")
     }
 }
@@ -268,6 +288,7 @@ pub(super) fn arguments(request: &Request) -> String {
         serial_console: request.serial_console.clone(),
         repair: request.repair,
         vm: request.vm.clone(),
+        rom: request.rom.clone(),
     };
     args.typed()
 }

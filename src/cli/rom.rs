@@ -105,7 +105,7 @@ fn source(global: &Global, name: &str, in_use: bool) -> Result<Source> {
 }
 
 /// The bytes of a ROM file.
-fn file(name: &str) -> Result<Vec<u8>> {
+pub(super) fn file(name: &str) -> Result<Vec<u8>> {
     match console::user_file(name) {
         Fact::Known(bytes) => Ok(bytes),
         Fact::Absent => Err(Error::usage(format!("there is no file {name}"))),

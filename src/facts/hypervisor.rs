@@ -7,6 +7,9 @@ pub mod libvirt;
 pub mod nova;
 pub mod proxmox;
 mod qemu;
+mod rom_place;
+
+pub use rom_place::{RomPlace, rom_places};
 
 use super::pci::Pci;
 use super::{Evidence, TextFile};
@@ -15,7 +18,8 @@ use crate::parse::address::Address;
 use crate::parse::proxmox_conf;
 
 /// A program that runs VMs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HypervisorKind {
     /// Proxmox VE.
     Proxmox,

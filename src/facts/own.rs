@@ -2,8 +2,10 @@
 //!
 //! Goes in: a host. Comes out: the texts of the files that a plan may write whole, and a fingerprint.
 
+use super::hypervisor::rom_places;
 use super::{Needs, TextFile};
 use crate::host::{Fact, Host};
+use crate::parse::bytes::sha256;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +52,8 @@ pub const PROGRAMS: &[&str] =
 pub struct Own {
     /// Its files, by path; what is not there is absent.
     pub files: BTreeMap<String, Fact<TextFile>>,
+    /// SHA-256 of the ROM files that it wrote for VMs, hex, by path.
+    pub roms: BTreeMap<String, Fact<String>>,
     /// Those of [`PROGRAMS`] that the host has.
     pub programs: BTreeSet<String>,
     /// A hash of the machine id, 32 hex digits; absent if the host has none, unknown if it was not asked for.
@@ -72,6 +76,15 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
         for path in FILES {
             let file = host.text(path).map(|text| TextFile { path: (*path).to_owned(), text });
             own.files.insert((*path).to_owned(), file);
+        }
+        for place in rom_places() {
+            for name in host.entries(&place.dir).into_known().unwrap_or_default() {
+                if name.starts_with("vfioneer-") && name.ends_with(".rom") {
+                    let path = format!("{}/{name}", place.dir);
+                    let hash = host.read(&path).map(|bytes| sha256(&bytes));
+                    own.roms.insert(path, hash);
+                }
+            }
         }
         let has = |path: &&&str| host.exists(path) == Fact::Known(true);
         own.programs = PROGRAMS.iter().filter(has).map(|path| (*path).to_owned()).collect();

@@ -11,6 +11,7 @@
 //! serial-console = "ttyS0,115200"
 //! repair = false
 //! vm = "105"
+//! rom = "/root/gpu.rom"              # an option ROM for the VM's guest
 //! ```
 
 use super::{Goal, Method};
@@ -46,6 +47,9 @@ pub struct Request {
     /// As [`Goal::vm`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
+    /// The path of a file with an option ROM ([`Goal::rom`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rom: Option<String>,
 }
 
 /// A plan says how, also where nobody did.
@@ -70,7 +74,7 @@ impl Request {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             Error::usage(format!("{name}:{line}: {}", error.message().replace('\n', " ")))
-                .hint("the keys are devices, only, method, allow, iommu-pt, serial-console, repair and vm")
+                .hint("the keys are devices, only, method, allow, iommu-pt, serial-console, repair, vm and rom")
         })
     }
 
@@ -97,6 +101,7 @@ impl Request {
         self.method = other.method.or(self.method);
         self.serial_console = other.serial_console.or(self.serial_console);
         self.vm = other.vm.or(self.vm);
+        self.rom = other.rom.or(self.rom);
         self
     }
 

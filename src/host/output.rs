@@ -50,6 +50,11 @@ pub fn target(path: &Path) -> PathBuf {
     path
 }
 
+/// A path as it can be named from anywhere.
+pub fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+}
+
 /// The first bytes of a regular file; `None` if there is none that can be read.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn start(path: &Path) -> Option<Vec<u8>> {

@@ -3,7 +3,7 @@
 pub mod acpi;
 pub mod address;
 pub mod bls;
-mod bytes;
+pub mod bytes;
 pub mod claims;
 pub mod cmdline;
 pub mod config_space;

@@ -11,6 +11,7 @@ mod isolation;
 mod uses;
 
 use super::case::Case;
+use super::rom;
 use crate::checks::Finding;
 use crate::checks::intent::Claim;
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("slices", "a device whose VFs or mediated devices are in use"),
     ("group", "all of the IOMMU group: what was not chosen, too"),
     ("acs-override", "isolation that pcie_acs_override only pretends"),
+    ("rom", "a ROM file that is damaged or another card's"),
     ("unsafe-interrupts", "devices without interrupt remapping"),
 ];
 
@@ -70,6 +72,9 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Refusal> {
     refused.extend(group::refusals(case));
     refused.extend(isolation::refusals(case));
     refused.extend(ids::refusals(case));
+    refused.extend(rom::objections(case).into_iter().map(|(device, message)| {
+        Refusal::allowable("rom", "rom", &device, &[("device", &device), ("message", &message)])
+    }));
     refused.retain(|refusal| !refusal.allowable || !case.allows(refusal.guard));
     refused.dedup();
     refused

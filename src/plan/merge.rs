@@ -4,7 +4,7 @@
 //! they touch different lines.
 
 use super::texts::said;
-use crate::steps::{Action, Step};
+use crate::steps::{Action, Content, Step};
 use similar::{DiffTag, TextDiff};
 use std::ops::Range;
 
@@ -27,11 +27,12 @@ pub(super) fn same_files(steps: Vec<Step>, notes: &mut Vec<String>) -> Vec<Step>
 }
 
 fn join(known: &mut Step, other: &Step) -> bool {
-    let Action::WriteFile { before: Some(base), after: ours, .. } = &mut known.action else { return false };
+    let Action::WriteFile { before, after: ours, .. } = &mut known.action else { return false };
     let Action::WriteFile { after: theirs, .. } = &other.action else { return false };
     if ours == theirs {
         return true;
     }
+    let (Some(base), Content::Text(ours), Some(theirs)) = (before, ours, theirs.text()) else { return false };
     let Some(both) = merge(base, ours, theirs) else { return false };
     *ours = both;
     if !known.why.contains(&other.why) {
@@ -113,7 +114,7 @@ mod tests {
         let mut notes = Vec::new();
         let steps = same_files(vec![step("a\nc\n", "C."), step("b\n", "A."), step("d\nb\n", "D.")], &mut notes);
         let [Step { action: Action::WriteFile { after, .. }, why }] = steps.as_slice() else { panic!("{steps:?}") };
-        assert_eq!((after.as_str(), why.as_str(), notes.len()), ("c\n", "C. A.", 1));
+        assert_eq!((after.text(), why.as_str(), notes.len()), (Some("c\n"), "C. A.", 1));
     }
 
     proptest! {

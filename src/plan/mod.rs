@@ -15,6 +15,7 @@ mod live;
 mod merge;
 mod notes;
 mod repair;
+mod rom;
 mod texts;
 mod words;
 
@@ -134,6 +135,7 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
         work.extend(hooks::work(case.snap));
     }
     work.extend(boot::work(case.snap, &change));
+    work.extend(rom::work(case));
     plan.notes = notes::all(case);
     plan.notes.extend(work.notes);
     plan.manual = work.manual;

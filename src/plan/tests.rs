@@ -32,7 +32,7 @@ fn binds(plan: &Plan) -> Vec<String> {
 /// The text that a plan gives a file.
 fn written<'a>(plan: &'a Plan, path: &str) -> Option<&'a str> {
     plan.steps.iter().find_map(|step| match &step.action {
-        Action::WriteFile { path: this, after, .. } if this == path => Some(after.as_str()),
+        Action::WriteFile { path: this, after, .. } if this == path => after.text(),
         _ => None,
     })
 }

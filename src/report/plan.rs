@@ -1,10 +1,10 @@
 //! A plan as text for a terminal, as one unified diff, and as JSON.
 
-use super::{Short, Style, at_host, count, name_within, plain, wrap};
+use super::{Short, Style, at_host, count, name_within, plain, size, wrap};
 use crate::facts::{Origin, Snapshot, own};
 use crate::host::Kind;
 use crate::plan::Plan;
-use crate::steps::{Action, Product};
+use crate::steps::{Action, Content, Product, sha256};
 use similar::TextDiff;
 use unicode_width::UnicodeWidthStr;
 
@@ -189,10 +189,16 @@ fn quoted(word: &str) -> String {
 /// host, are only named.
 pub fn diff(plan: &Plan, whole: bool) -> String {
     let mut text = String::new();
-    let mut scripts = String::new();
+    let (mut scripts, mut binaries) = (String::new(), String::new());
     for step in &plan.steps {
         let (path, before, after) = match &step.action {
-            Action::WriteFile { path, before, after, .. } => (path, before.as_deref(), Some(after.as_str())),
+            Action::WriteFile { path, before_sha256, after: Content::Binary(bytes), .. } => {
+                binaries.push_str(&binary(path, before_sha256.is_some(), bytes, whole));
+                continue;
+            }
+            Action::WriteFile { path, before, after: Content::Text(after), .. } => {
+                (path, before.as_deref(), Some(after.as_str()))
+            }
             Action::RemoveFile { path, before, .. } => (path, Some(before.as_str()), None),
             Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => continue,
         };
@@ -202,15 +208,34 @@ pub fn diff(plan: &Plan, whole: bool) -> String {
             scripts.push_str(&format!("  {path} ({} lines)\n", script.lines().count()));
             continue;
         }
-        let name = |side: &str, there: bool| if there { format!("{side}{path}") } else { "/dev/null".to_owned() };
         let changes = TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default());
         let mut unified = changes.unified_diff();
-        text.push_str(&unified.header(&name("a", before.is_some()), &name("b", after.is_some())).to_string());
+        let (old, new) = (side("a", path, before.is_some()), side("b", path, after.is_some()));
+        text.push_str(&unified.header(&old, &new).to_string());
     }
+    text.push_str(&binaries);
     if !scripts.is_empty() {
         text.push_str(&format!("New scripts, the same on every host (-v shows them):\n{scripts}"));
     }
     text
+}
+
+/// A file's name in a diff.
+fn side(side: &str, path: &str, there: bool) -> String {
+    if there { format!("{side}{path}") } else { "/dev/null".to_owned() }
+}
+
+/// A file that is no text, for a person; if `whole`, as `diff` says it, which `patch` passes by.
+fn binary(path: &str, there: bool, bytes: &[u8], whole: bool) -> String {
+    match whole {
+        true => format!("Binary files {} and {} differ\n", side("a", path, there), side("b", path, true)),
+        false => format!("Not shown: {path} ({}, SHA-256 {}…)\n", size(bytes.len() as u64), short(&sha256(bytes))),
+    }
+}
+
+/// The first digits of a hash, as many as a person compares.
+fn short(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
 }
 
 /// The diff on a terminal: coloured, and without what would steer it. In a pipe it is the bytes that patch needs.

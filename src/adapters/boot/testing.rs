@@ -59,7 +59,7 @@ impl Files {
             match &step.action {
                 Action::WriteFile { path, before_sha256, after, .. } => {
                     assert_eq!(*before_sha256, hash(path), "{path}");
-                    files.0.insert(path.clone(), after.clone().into_bytes());
+                    files.0.insert(path.clone(), after.as_bytes().to_vec());
                 }
                 Action::RemoveFile { path, before_sha256, .. } => {
                     assert_eq!(Some(before_sha256.clone()), hash(path), "{path}");

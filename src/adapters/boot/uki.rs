@@ -177,11 +177,10 @@ fn usual(boot: &Boot, change: &WordChange) -> Vec<Step> {
     for file in &files {
         let own = file.path == OWN;
         let step = edit(file, if own { &missing } else { &[] }, &change.remove);
-        steps.extend(step.map(|step| match &step.action {
-            Action::WriteFile { after, .. } if own && cmdline::words(after).is_empty() => {
-                Step::remove(OWN, &file.text, step.why)
-            }
-            _ => step,
+        let is_empty = |step: &Step| step.text().is_some_and(|text| cmdline::words(text).is_empty());
+        steps.extend(step.map(|step| match own && is_empty(&step) {
+            true => Step::remove(OWN, &file.text, step.why),
+            false => step,
         }));
     }
     if !missing.is_empty() && !files.iter().any(|file| file.path == OWN) {

@@ -156,7 +156,7 @@ fn another_method_takes_the_files_of_the_first_away() {
 fn debian_by_ids() {
     let found = work(&snapshot(debian(&["6.12.1"])), &by_ids());
     assert_eq!(written(&found), ["/etc/modprobe.d/vfioneer.conf", "/usr/share/initramfs-tools/modules.d/vfioneer"]);
-    let Action::WriteFile { after, .. } = &found.files[0].action else { panic!() };
+    let after = found.files[0].text().unwrap();
     assert_eq!(
         after,
         "# Written by vfioneer.\noptions vfio-pci ids=10de:2684,10de:22ba\nsoftdep nouveau pre: vfio-pci\n"
@@ -203,7 +203,7 @@ fn dracut_leaves_the_rescue_image() {
     assert_eq!(written(&found)[2..], [dracut::MODULE_SETUP, dracut::CLAIM_HOOK]);
     let found = work(&snapshot(fedora(release)), &by_ids());
     assert_eq!(written(&found), [MODPROBE, dracut::CONF]);
-    let Action::WriteFile { after, .. } = &found.files[1].action else { panic!() };
+    let after = found.files[1].text().unwrap();
     assert!(after.contains("\nforce_drivers+=\" vfio vfio_iommu_type1 vfio_pci \"\n"), "{after}");
     assert!(after.ends_with("\ninstall_items+=\" /etc/modprobe.d/vfioneer.conf \"\n"), "{after}");
 }
@@ -261,7 +261,7 @@ fn rpm_ostree_gets_arguments() {
     assert_eq!((argvs(&ours), undo(&ours).as_str()), (vec![command.to_owned()], "rpm-ostree initramfs --disable"));
     let differ = with(&[origin(1, crypt), origin(2, "")]);
     assert_eq!((differ.commands.len(), differ.manual.len()), (0, 1));
-    let Action::WriteFile { after, .. } = &found.files[2].action else { panic!() };
+    let after = found.files[2].text().unwrap();
     assert_eq!(crate::parse::modprobe::parse(after)[0].module, "vfio-pci");
     let mut builder = host(&[release], &[("/run/ostree-booted", "")]);
     let image = build(&[

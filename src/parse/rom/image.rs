@@ -207,6 +207,9 @@ impl Image {
         if self.init_length > self.length {
             fault(Problem::InitBeyond(self.init_length - self.length));
         }
+        if self.init_length == 0 {
+            fault(Problem::InitZero);
+        }
         let covered = bytes.get(self.offset..self.offset.saturating_add(self.init_length));
         let Some(covered) = covered.filter(|covered| !covered.is_empty()) else { return };
         let sum = covered.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));

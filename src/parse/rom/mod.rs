@@ -101,6 +101,8 @@ pub enum Problem {
     Gap(usize),
     /// A legacy image's bytes do not sum up to 0; this is what they do sum up to.
     Checksum(u8),
+    /// A legacy image has no bytes to run.
+    InitZero,
     /// A legacy image has more bytes to sum up than it has.
     InitBeyond(usize),
     /// Code type EFI, and the header has not the EFI signature, but this.

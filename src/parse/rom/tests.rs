@@ -76,6 +76,10 @@ fn sums_and_lengths_of_legacy_images() {
     let mut long = roms::rom(&[roms::legacy(CARD, 1), roms::legacy(CARD, 1)]);
     long[2] = 2;
     assert_eq!(problems(&long)[0], (0, Problem::InitBeyond(512)));
+    let mut nothing = usual();
+    nothing[2] = 0;
+    assert_eq!(problems(&nothing), [(0, Problem::InitZero)]);
+    assert!(Rom::read(&nothing).seabios(None).is_none());
     // The byte that would mend the first image's sum is in the second.
     long[0x100] = 1;
     assert_eq!(patch(&long, &Edit { fix_checksum: true, ..Edit::default() }), Err(Refusal::NoFreeByte(0)));

@@ -27,7 +27,7 @@ fn plan(snap: &Snapshot, devices: &[&str]) -> Plan {
 /// What a file becomes; `None` if it stays.
 fn after(plan: &Plan, wanted: &str) -> Option<String> {
     plan.steps.iter().find_map(|step| match &step.action {
-        Action::WriteFile { path, after, .. } if path == wanted => Some(after.clone()),
+        Action::WriteFile { path, after, .. } if path == wanted => after.text().map(str::to_owned),
         Action::RemoveFile { path, .. } if path == wanted => Some(String::new()),
         _ => None,
     })

@@ -132,7 +132,7 @@ mod tests {
         let mut texts = Texts::default();
         change(&mut texts, &file(text), &finding);
         texts.steps().pop().map(|step| match step.action {
-            crate::steps::Action::WriteFile { after, .. } => after,
+            crate::steps::Action::WriteFile { after: crate::steps::Content::Text(after), .. } => after,
             other => panic!("{other:?}"),
         })
     }

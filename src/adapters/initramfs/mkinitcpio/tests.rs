@@ -39,7 +39,7 @@ fn done(mut builder: Builder, ids: bool) -> Work {
 
 fn text_of<'w>(work: &'w Work, path: &str) -> Option<&'w str> {
     work.files.iter().find_map(|step| match &step.action {
-        Action::WriteFile { path: written, after, .. } if written == path => Some(after.as_str()),
+        Action::WriteFile { path: written, after, .. } if written == path => after.text(),
         _ => None,
     })
 }

@@ -1,0 +1,3 @@
+//! What VMs are given: files that hypervisors read.
+
+pub mod rom_file;
