@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cells::{GPU, NIC};
 use crate::listing::{self, Sysfs};
-use crate::machine::Machine;
+use crate::machine::{Machine, NIC_ROM};
 use crate::takes::{Extra, Take};
 use crate::variant::Image;
 use crate::{disk, guest, tree};
@@ -229,6 +229,13 @@ fn verified(take: &Take, before: &Answers, now: &Answers, problems: &mut Vec<Str
     same("taken", &wanted, &now.drivers()?, problems);
     if take.has_twin() {
         claimed(&now.drivers()?, GPU, problems);
+    }
+    if take.device() == NIC {
+        now.expect("rom", &[0], problems);
+        let real = fs::read(NIC_ROM).map_err(|e| format!("{NIC_ROM}: {e}"))?;
+        if fs::read(now.folder.join("device.rom")).ok() != Some(real) {
+            problems.push("the ROM that was read is not that which QEMU was given".to_owned());
+        }
     }
     Ok(())
 }

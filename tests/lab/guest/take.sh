@@ -60,6 +60,8 @@ verify() {
     step verify "$program" verify
     # shellcheck disable=SC2086 # words
     step drift "$program" plan "$device" $options --check
+    # No native driver has it any more, so its ROM is read unasked.
+    [ -e "/sys/bus/pci/devices/$device/rom" ] && step rom "$program" rom dump "$device" "$out/device.rom"
 }
 
 kernel() {
