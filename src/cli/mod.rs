@@ -1,6 +1,7 @@
 //! One file per verb: arguments in, exit code out. Words for the user stand here and in `report`.
 
 mod apply;
+mod bind;
 mod capture;
 mod change;
 mod check;
@@ -81,6 +82,10 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Bring back what a transaction changed
     Rollback(rollback::RollbackArgs),
+    /// Hand functions to vfio now, without a reboot
+    Bind(bind::BindArgs),
+    /// Give functions back to their own drivers now
+    Unbind(bind::UnbindArgs),
     /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
     Rom(rom::RomArgs),
     /// Show who changed what on this host, when, and how it ended
@@ -175,6 +180,8 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
+        Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
+        Some(Verb::Unbind(args)) => bind::unbind(&cli.global, args),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 pub(super) use ids::exact as exact_ids;
 pub(super) use isolation::{interface, overrides, pretended, unsafe_already};
-pub(super) use running::refusals as of_running;
+pub(super) use running::{of_return, refusals as of_running};
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -33,6 +33,17 @@ pub fn hand_over(snap: &Snapshot, goal: &Goal) -> HandOver {
     }
 }
 
+/// Looks at a host for what is to be given back to its own drivers: `functions` are on a vfio driver, `ready` are not.
+pub fn give_back(snap: &Snapshot, goal: &Goal) -> HandOver {
+    let chosen: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
+    let (away, home): (Vec<&Function>, Vec<&Function>) = chosen.into_iter().partition(|f| f.on_vfio());
+    HandOver {
+        refused: guards::of_return(snap, &away),
+        functions: away.iter().map(|f| (f.address, f.driver.known().cloned().unwrap_or_default())).collect(),
+        ready: home.iter().map(|f| f.address).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

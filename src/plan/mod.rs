@@ -33,7 +33,7 @@ use serde::Serialize;
 
 pub use difference::difference;
 pub use guide_lines::LeftOut;
-pub use hand_over::{HandOver, hand_over};
+pub use hand_over::{HandOver, give_back, hand_over};
 pub use words::Word;
 
 /// The name of the plan file's format.

@@ -71,7 +71,7 @@ mod tests {
             host.add_file("/sys/bus/platform/drivers/efi-framebuffer/bind", "")
                 .add_link("/sys/bus/platform/drivers/efi-framebuffer/efi-framebuffer.0", "../../../devices/x");
         }
-        moves(&host.build(), &[&gpu]).iter().map(Move::told).collect()
+        moves(&host.build(), &[&gpu]).iter().map(|one| one.told(super::super::Way::There)).collect()
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod display;
 mod ledger;
 mod moves;
 mod native;
+mod users;
 
 pub use ledger::{Ledger, Record, State};
-pub use moves::Move;
+pub use moves::{Move, Way};
+pub use users::{end, holders, manager};
 
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
@@ -33,10 +35,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// What is told while it works.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A move is made.
-    Make(&'a Move),
-    /// What was there before is brought back.
-    Back(&'a Move),
+    /// A move is made, or taken back.
+    Move(Way, &'a Move),
     /// What was interrupted is taken back first.
     Recovering,
 }
@@ -109,20 +109,26 @@ impl<'a> Desk<'a> {
         Ok(moves)
     }
 
-    /// Makes moves and remembers them. If one fails, all are taken back.
-    pub fn make(&self, moves: Vec<Move>, listen: Listener<'_>) -> Result<()> {
+    /// Makes moves and remembers them. If one fails, all are taken back; so they are if `ready`, which is asked before the first function
+    /// leaves its driver, says why not.
+    pub fn make(
+        &self,
+        moves: Vec<Move>,
+        ready: &mut dyn FnMut() -> io::Result<()>,
+        listen: Listener<'_>,
+    ) -> Result<()> {
         let mut ledger = Ledger::load(self.host)?;
         not_stuck(&ledger, &moves.iter().filter_map(Move::address).collect::<Vec<_>>())?;
         ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
         self.save(&mut ledger)?;
         let index = ledger.records.len() - 1;
-        self.go(&mut ledger, index, listen)?;
+        self.go(&mut ledger, index, ready, listen)?;
         self.set(&mut ledger, index, State::There)
     }
 
     /// Gives functions back: to the driver from which they were taken, or, where that is not known, to their native one. Gives what
     /// was done.
-    pub fn give_back(&self, functions: &[&Function], listen: Listener<'_>) -> Result<Vec<Move>> {
+    pub fn give_back(&self, functions: &[&Function], listen: Listener<'_>) -> Result<Vec<(Way, Move)>> {
         let addresses: Vec<Address> = functions.iter().map(|f| f.address).collect();
         let mut ledger = Ledger::load(self.host)?;
         not_stuck(&ledger, &addresses)?;
@@ -134,7 +140,7 @@ impl<'a> Desk<'a> {
         while let Some(index) = ledger.records.iter().rposition(|record| record.state == State::Coming) {
             let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
             self.back(&mut ledger, index, listen)?;
-            done.extend(moves);
+            done.extend(moves.into_iter().rev().map(|one| (Way::Back, one)));
         }
         let mut moves = Vec::new();
         for function in functions.iter().filter(|f| f.on_vfio() && !known.contains(&f.address)) {
@@ -143,11 +149,11 @@ impl<'a> Desk<'a> {
             moves.push(one.map_err(|error| Error::refused(error.to_string()))?);
         }
         if !moves.is_empty() {
-            done.extend(moves.clone());
+            done.extend(moves.iter().map(|one| (Way::There, one.clone())));
             ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
             self.save(&mut ledger)?;
             let index = ledger.records.len() - 1;
-            self.go(&mut ledger, index, listen)?;
+            self.go(&mut ledger, index, &mut || Ok(()), listen)?;
             // They are where they belong: there is nothing to remember.
             ledger.records.remove(index);
             self.save(&mut ledger)?;
@@ -156,16 +162,25 @@ impl<'a> Desk<'a> {
     }
 
     /// Makes the moves of a record; if one fails, takes all of it back.
-    fn go(&self, ledger: &mut Ledger, index: usize, listen: Listener<'_>) -> Result<()> {
+    fn go(
+        &self,
+        ledger: &mut Ledger,
+        index: usize,
+        ready: &mut dyn FnMut() -> io::Result<()>,
+        listen: Listener<'_>,
+    ) -> Result<()> {
         let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
-        for one in &moves {
-            let made = match self.host.interrupt().asked() {
-                true => Err(io::Error::other("it was interrupted")),
-                false => {
-                    listen(Event::Make(one));
-                    one.make(self.host)
-                }
+        let first = moves.iter().position(|one| one.address().is_some());
+        for (number, one) in moves.iter().enumerate() {
+            let may = match () {
+                () if self.host.interrupt().asked() => Err(io::Error::other("it was interrupted")),
+                () if Some(number) == first => ready(),
+                () => Ok(()),
             };
+            let made = may.and_then(|()| {
+                listen(Event::Move(Way::There, one));
+                one.make(self.host)
+            });
             let Err(error) = made else { continue };
             if error.kind() == io::ErrorKind::TimedOut {
                 return Err(self.stuck(ledger, index, &error));
@@ -184,7 +199,7 @@ impl<'a> Desk<'a> {
         let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
         let mut failed: Option<io::Error> = None;
         for one in moves.iter().rev() {
-            listen(Event::Back(one));
+            listen(Event::Move(Way::Back, one));
             match one.back(self.host) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(self.stuck(ledger, index, &error)),

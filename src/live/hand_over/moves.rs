@@ -15,6 +15,15 @@ use std::time::Duration;
 /// Loading a module and starting a service take some seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Is a move made, or taken back?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is made.
+    There,
+    /// It is taken back.
+    Back,
+}
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -135,14 +144,30 @@ impl Move {
         }
     }
 
-    /// What it does, for a person.
-    pub fn told(&self) -> String {
-        let name = |driver: &Option<String>| driver.clone().unwrap_or_else(|| "no driver".to_owned());
-        match self {
-            Move::Driver { address, to, from, .. } => format!("{address}: {} -> {}", name(from), name(to)),
-            Move::Console { name } => format!("the text console leaves the screen ({name})"),
-            Move::Framebuffer { device, .. } => format!("the firmware's framebuffer is let go ({device})"),
-            Move::Service { unit } => format!("{unit} is stopped"),
+    /// What it does on its way, for a person.
+    pub fn told(&self, way: Way) -> String {
+        match (self, way) {
+            (Move::Driver { address, .. }, _) => {
+                let [from, to] = self.drivers(way).map(|driver| driver.unwrap_or("no driver"));
+                format!("{address}: {from} -> {to}")
+            }
+            (Move::Console { name }, Way::There) => format!("the text console leaves the screen ({name})"),
+            (Move::Console { name }, Way::Back) => format!("the text console is back on the screen ({name})"),
+            (Move::Framebuffer { device, .. }, Way::There) => {
+                format!("the firmware's framebuffer is let go ({device})")
+            }
+            (Move::Framebuffer { device, .. }, Way::Back) => format!("the firmware's framebuffer is back ({device})"),
+            (Move::Service { unit }, Way::There) => format!("{unit} is stopped"),
+            (Move::Service { unit }, Way::Back) => format!("{unit} is started"),
+        }
+    }
+
+    /// The drivers that a function leaves and gets; nothing for other moves.
+    pub fn drivers(&self, way: Way) -> [Option<&str>; 2] {
+        match (self, way) {
+            (Move::Driver { to, from, .. }, Way::There) => [from.as_deref(), to.as_deref()],
+            (Move::Driver { to, from, .. }, Way::Back) => [to.as_deref(), from.as_deref()],
+            _ => [None, None],
         }
     }
 }

@@ -116,10 +116,10 @@ fn bind(host: &TreeMut) -> Result<()> {
     let desk = Desk::open(host, &root_user())?;
     desk.recover(&mut |_| ())?;
     let moves = desk.moves(&t::healthy(), &card())?;
-    desk.make(moves, &mut |_| ())
+    desk.make(moves, &mut || Ok(()), &mut |_| ())
 }
 
-fn unbind(host: &TreeMut, addresses: &[&str]) -> Result<Vec<Move>> {
+fn unbind(host: &TreeMut, addresses: &[&str]) -> Result<Vec<(Way, Move)>> {
     let snap = on_vfio();
     let functions: Vec<&Function> = addresses.iter().map(|address| snap.pci.get(&t::at(address)).unwrap()).collect();
     let desk = Desk::open(host, &root_user())?;
