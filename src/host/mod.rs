@@ -22,6 +22,7 @@ mod recorded;
 mod recorder;
 pub mod recording;
 mod tree;
+pub mod vfio;
 
 pub use caller::Caller;
 pub use change::{HostMut, TreeMut};
