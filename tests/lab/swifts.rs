@@ -11,8 +11,27 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 1] =
-    [Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] }];
+static TABLE: [Row; 3] = [
+    Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
+    Row { what: "bind", hosts: &[(13, Vendor::Intel), (12, Vendor::Intel)], cards: ALL },
+    Row { what: "bind", hosts: &[(13, Vendor::Amd)], cards: NO_NVME },
+];
+
+/// One of each kind.
+const ALL: &[Card] = &[
+    Card::Nic,
+    Card::Gpu,
+    Card::Audio,
+    Card::Usb,
+    Card::Virtio,
+    Card::Multi,
+    Card::Bridge,
+    Card::Nvme,
+];
+
+/// The same where the emulated NVMe does not answer.
+const NO_NVME: &[Card] =
+    &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge];
 
 /// What `LAB=subset` runs of these: the quickest.
 pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];
