@@ -54,7 +54,7 @@ mod identical_devices;
 mod link_narrow;
 mod native_driver_won;
 mod no_iommu_group;
-mod quirks;
+pub(crate) mod quirks;
 mod reset;
 mod rmrr_locked;
 pub mod rom;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 /// A family of devices whose reset is known to be bad.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Reset {
+pub(crate) struct Reset {
     vendor: String,
     devices: Vec<String>,
     /// What the family is called.
@@ -79,7 +79,7 @@ fn quirks() -> &'static Quirks {
 }
 
 /// The family of bad reset that a device belongs to.
-pub(super) fn reset(ids: Ids) -> Option<&'static Reset> {
+pub(crate) fn reset(ids: Ids) -> Option<&'static Reset> {
     quirks().reset.iter().find(|row| holds(&row.vendor, &row.devices, ids))
 }
 

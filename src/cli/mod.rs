@@ -10,6 +10,7 @@ mod history;
 mod list;
 mod overview;
 mod plan;
+mod reset;
 mod rollback;
 mod rom;
 mod verify;
@@ -86,6 +87,8 @@ enum Verb {
     Bind(bind::BindArgs),
     /// Give functions back to their own drivers now
     Unbind(bind::UnbindArgs),
+    /// Reset a device by what it offers, and prove that it came back
+    Reset(reset::ResetArgs),
     /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
     Rom(rom::RomArgs),
     /// Show who changed what on this host, when, and how it ended
@@ -182,6 +185,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
         Some(Verb::Unbind(args)) => bind::unbind(&cli.global, args),
+        Some(Verb::Reset(args)) => reset::run(&cli.global, args),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),

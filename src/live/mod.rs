@@ -4,4 +4,6 @@
 //! command brings everything back itself, whatever happens.
 
 pub mod hand_over;
+pub mod reset;
 pub mod rom;
+mod switch;

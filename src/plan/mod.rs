@@ -16,6 +16,7 @@ mod live;
 mod merge;
 mod notes;
 mod repair;
+pub mod reset;
 mod rom;
 mod texts;
 mod words;

@@ -11,27 +11,24 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 3] = [
+static TABLE: [Row; 5] = [
     Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
     Row { what: "bind", hosts: &[(13, Vendor::Intel), (12, Vendor::Intel)], cards: ALL },
     Row { what: "bind", hosts: &[(13, Vendor::Amd)], cards: NO_NVME },
+    Row {
+        what: "reset",
+        hosts: &[(13, Vendor::Intel), (12, Vendor::Intel)],
+        cards: &[Card::Nic, Card::Multi, Card::Nvme],
+    },
+    Row { what: "reset", hosts: &[(13, Vendor::Amd)], cards: &[Card::Nic, Card::Multi] },
 ];
 
 /// One of each kind.
-const ALL: &[Card] = &[
-    Card::Nic,
-    Card::Gpu,
-    Card::Audio,
-    Card::Usb,
-    Card::Virtio,
-    Card::Multi,
-    Card::Bridge,
-    Card::Nvme,
-];
+const ALL: &[Card] =
+    &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
 
 /// The same where the emulated NVMe does not answer.
-const NO_NVME: &[Card] =
-    &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge];
+const NO_NVME: &[Card] = &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge];
 
 /// What `LAB=subset` runs of these: the quickest.
 pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];

@@ -8,10 +8,13 @@ mod display;
 mod ledger;
 mod moves;
 mod native;
+mod removed;
 mod users;
 
 pub use ledger::{Ledger, Record, State};
+pub(super) use moves::{LONG, command, long_write};
 pub use moves::{Move, Way};
+pub(super) use removed::Removed;
 pub use users::{end, holders, manager};
 
 use crate::error::{Error, Result};
@@ -126,6 +129,23 @@ impl<'a> Desk<'a> {
         self.set(&mut ledger, index, State::There)
     }
 
+    /// Makes moves for as long as some work takes. What interrupts it, the next command takes back.
+    pub(super) fn during<T>(&self, moves: Vec<Move>, work: impl FnOnce() -> T) -> Result<T> {
+        let mut ledger = Ledger::load(self.host)?;
+        ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
+        self.save(&mut ledger)?;
+        let index = ledger.records.len() - 1;
+        self.go(&mut ledger, index, &mut || Ok(()), &mut |_| ())?;
+        let done = work();
+        self.back(&mut ledger, index, &mut |_| ())?;
+        Ok(done)
+    }
+
+    /// The host that it works on.
+    pub(super) fn host(&self) -> &'a dyn HostMut {
+        self.host
+    }
+
     /// Gives functions back: to the driver from which they were taken, or, where that is not known, to their native one. Gives what
     /// was done.
     pub fn give_back(&self, functions: &[&Function], listen: Listener<'_>) -> Result<Vec<(Way, Move)>> {
@@ -202,7 +222,10 @@ impl<'a> Desk<'a> {
             listen(Event::Move(Way::Back, one));
             match one.back(self.host) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(self.stuck(ledger, index, &error)),
+                // A device that does not come back must not keep all others from being handed over.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut || matches!(one, Move::Removed(_)) => {
+                    return Err(self.stuck(ledger, index, &error));
+                }
                 // What can be brought back is, whatever one of them does.
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -269,9 +292,9 @@ fn not_stuck(ledger: &Ledger, addresses: &[Address]) -> Result<()> {
 }
 
 fn stuck(why: &str) -> Error {
-    Error::incomplete(format!("the kernel hangs with this device: {why}"))
-        .hint("what is left of the write cannot be ended; only a reboot helps, and may itself have to be forced")
-        .hint("dmesg says where the driver waits")
+    Error::incomplete(format!("only a reboot helps this device: {why}"))
+        .hint("where the kernel does not return from a write, the reboot itself may have to be forced")
+        .hint("dmesg says where a driver waits")
 }
 
 #[cfg(test)]

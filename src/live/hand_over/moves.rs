@@ -3,6 +3,7 @@
 //! The way back is the state that was there, not the opposite of a write: it may be gone any number of times, whether the move was made,
 //! half made or not made at all.
 
+use super::removed::Removed;
 use crate::apply::bind::{DRIVERS, bound_to, hand_over};
 use crate::facts::pci::is_vfio_driver;
 use crate::host::change::Command;
@@ -13,7 +14,9 @@ use std::io;
 use std::time::Duration;
 
 /// Loading a module and starting a service take some seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// The kernel waits for a device for a minute, more than once (Linux 6.12 drivers/pci/pci.c `PCIE_RESET_READY_POLL_MS`).
+pub(in crate::live) const LONG: Duration = Duration::from_secs(200);
 
 /// Is a move made, or taken back?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,17 @@ pub enum Move {
         /// `efi-framebuffer.0`.
         device: String,
     },
+    /// An attribute is set for a while.
+    Attribute {
+        /// Its path.
+        path: String,
+        /// To what.
+        to: String,
+        /// What it was.
+        from: String,
+    },
+    /// Functions are taken out of the kernel's list; the way back is to look for them again.
+    Removed(Removed),
     /// A service of the init system is stopped.
     Service {
         /// `display-manager.service`.
@@ -81,7 +95,7 @@ impl Move {
     pub fn address(&self) -> Option<Address> {
         match self {
             Move::Driver { address, .. } => Some(*address),
-            Move::Console { .. } | Move::Framebuffer { .. } | Move::Service { .. } => None,
+            _ => None,
         }
     }
 
@@ -107,7 +121,9 @@ impl Move {
                     false => host.write_attribute(&format!("{dir}/unbind"), device),
                 }
             }
-            Move::Service { unit } => command(host, &["systemctl", "stop", "--", unit]),
+            Move::Attribute { path, to, .. } => host.write_attribute(path, to),
+            Move::Removed(removed) => removed.make(host),
+            Move::Service { unit } => command(host, &["systemctl", "stop", "--", unit], LIMIT),
         }
     }
 
@@ -140,7 +156,12 @@ impl Move {
                     false => Ok(()),
                 }
             }
-            Move::Service { unit } => command(host, &["systemctl", "start", "--", unit]),
+            Move::Attribute { path, from, .. } => match host.value(path) {
+                Fact::Known(now) if now != *from => host.write_attribute(path, from),
+                _ => Ok(()),
+            },
+            Move::Removed(removed) => removed.back(host),
+            Move::Service { unit } => command(host, &["systemctl", "start", "--", unit], LIMIT),
         }
     }
 
@@ -157,6 +178,10 @@ impl Move {
                 format!("the firmware's framebuffer is let go ({device})")
             }
             (Move::Framebuffer { device, .. }, Way::Back) => format!("the firmware's framebuffer is back ({device})"),
+            (Move::Attribute { path, to, .. }, Way::There) => format!("{path} is {to}"),
+            (Move::Attribute { path, from, .. }, Way::Back) => format!("{path} is {from} again"),
+            (Move::Removed(removed), Way::There) => format!("{} out of the kernel's list", removed.names()),
+            (Move::Removed(removed), Way::Back) => format!("{} looked for again", removed.names()),
             (Move::Service { unit }, Way::There) => format!("{unit} is stopped"),
             (Move::Service { unit }, Way::Back) => format!("{unit} is started"),
         }
@@ -183,15 +208,15 @@ fn gone(address: &Address) -> io::Error {
 /// Loads a driver's module if the driver is not there.
 fn load(host: &dyn HostMut, driver: &str, module: &str) -> io::Result<()> {
     match host.stat(&format!("{DRIVERS}/{driver}")).is_absent() {
-        true => command(host, &["modprobe", "--", module]),
+        true => command(host, &["modprobe", "--", module], LIMIT),
         false => Ok(()),
     }
 }
 
 /// Runs a command; what it printed is the reason if it fails.
-pub(super) fn command(host: &dyn HostMut, argv: &[&str]) -> io::Result<()> {
+pub(in crate::live) fn command(host: &dyn HostMut, argv: &[&str], limit: Duration) -> io::Result<()> {
     let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-    let done = host.run(&Command { argv: &argv, limit: LIMIT, interrupt: None, holds: None }, &mut |_| ())?;
+    let done = host.run(&Command { argv: &argv, limit, interrupt: None, holds: None }, &mut |_| ())?;
     match () {
         () if done.success() => Ok(()),
         () if done.late => Err(io::Error::new(io::ErrorKind::TimedOut, format!("`{}` does not end", argv.join(" ")))),
@@ -201,4 +226,17 @@ pub(super) fn command(host: &dyn HostMut, argv: &[&str]) -> io::Result<()> {
             Err(io::Error::other(format!("`{}` failed: {said}", argv.join(" "))))
         }
     }
+}
+
+/// Writes an attribute that the kernel may take minutes over.
+pub(in crate::live) fn long_write(host: &dyn HostMut, path: &str, value: &str) -> io::Result<()> {
+    let written = command(host, &["sh", "-c", "printf '%s\\n' \"$1\" > \"$2\"", "sh", value, path], LONG);
+    written.map_err(|error| {
+        // The shell's own name, line and command stand in front of the reason.
+        let text = error.to_string();
+        io::Error::new(
+            error.kind(),
+            format!("writing {value} to {path}: {}", text.rsplit(": ").next().unwrap_or(&text)),
+        )
+    })
 }

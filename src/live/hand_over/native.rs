@@ -1,6 +1,6 @@
 //! Which driver of the host a function belongs to, where nobody remembers.
 
-use super::moves::command;
+use super::moves::{LIMIT, command};
 use crate::facts::pci::Function;
 use crate::host::HostMut;
 use std::io;
@@ -15,7 +15,7 @@ pub(super) fn driver(host: &dyn HostMut, function: &Function) -> io::Result<Opti
         let dir = format!("/sys/module/{module}/drivers");
         if host.stat(&dir).is_absent() {
             // One that the user has blacklisted stays away; one that cannot be loaded is not it.
-            match command(host, &["modprobe", "-b", "--", module]) {
+            match command(host, &["modprobe", "-b", "--", module], LIMIT) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! Who has a device open, and how that is ended when the user asks for it.
 
-use super::moves::command;
+use super::moves::{LIMIT, command};
 use crate::facts::usage::{Usage, UseKind};
 use crate::host::HostMut;
 use crate::parse::address::Address;
@@ -31,7 +31,8 @@ pub fn holders(usage: &Usage, addresses: &[Address]) -> BTreeMap<u32, String> {
 
 /// The display manager's unit, if one runs.
 pub fn manager(host: &dyn HostMut) -> Option<&'static str> {
-    let runs = host.has_program("systemctl") && command(host, &["systemctl", "is-active", "--quiet", MANAGER]).is_ok();
+    let runs =
+        host.has_program("systemctl") && command(host, &["systemctl", "is-active", "--quiet", MANAGER], LIMIT).is_ok();
     runs.then_some(MANAGER)
 }
 
@@ -46,7 +47,7 @@ pub fn end(host: &dyn HostMut, holders: &BTreeMap<u32, String>) -> io::Result<()
         let left: Vec<u32> = holders.keys().copied().filter(|pid| holds(host, *pid)).collect();
         for pid in &left {
             // It may have ended by itself meanwhile.
-            let _ = command(host, &["sh", "-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()]);
+            let _ = command(host, &["sh", "-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()], LIMIT);
         }
         let end = Instant::now() + PATIENCE;
         while left.iter().any(|pid| holds(host, *pid)) && Instant::now() < end {

@@ -1,0 +1,115 @@
+//! Functions that are taken out of the kernel's list and looked for again: what the kernel does for a device that is plugged in.
+
+use super::moves::long_write;
+use crate::host::{Fact, HostMut};
+use crate::parse::address::Address;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a function that is looked for is waited for.
+const APPEAR: Duration = Duration::from_secs(20);
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(10);
+/// What the kernel forgets with a function, in the order in which it is set again (Linux Documentation/ABI/testing/sysfs-bus-pci).
+const KEPT: &[&str] = &["driver_override", "reset_method", "d3cold_allowed", "power/control"];
+/// The number of virtual functions.
+const VFS: &str = "sriov_numvfs";
+
+/// Functions, and what the kernel forgets of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// In the order of their addresses.
+    functions: Vec<Kept>,
+    /// The bridge above them; null on a root bus.
+    bridge: Option<Address>,
+}
+
+/// What is kept of one function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    address: Address,
+    /// Attributes and their values, in order.
+    values: Vec<(String, String)>,
+    /// Had it a driver?
+    driver: bool,
+    /// Virtual functions, if it had any.
+    vfs: Option<String>,
+}
+
+fn dir(address: &Address) -> String {
+    format!("/sys/bus/pci/devices/{address}")
+}
+
+impl Removed {
+    /// These functions as they are now; what is not there is left out.
+    pub(in crate::live) fn of(host: &dyn HostMut, functions: &[Address], bridge: Option<Address>) -> Removed {
+        let there = functions.iter().filter(|address| !host.stat(&dir(address)).is_absent());
+        let kept = |address: &Address| {
+            let value = |name: &str| match host.value(&format!("{}/{name}", dir(address))) {
+                Fact::Known(value) if !value.is_empty() && value != "(null)" => Some(value),
+                _ => None,
+            };
+            Kept {
+                address: *address,
+                values: KEPT.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect(),
+                driver: !host.stat(&format!("{}/driver", dir(address))).is_absent(),
+                vfs: value(VFS).filter(|count| count != "0"),
+            }
+        };
+        Removed { functions: there.map(kept).collect(), bridge }
+    }
+
+    pub(super) fn names(&self) -> String {
+        self.functions.iter().map(|kept| kept.address.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn missing(&self, host: &dyn HostMut) -> Option<&Kept> {
+        self.functions.iter().find(|kept| host.stat(&dir(&kept.address)).is_absent())
+    }
+
+    pub(super) fn make(&self, host: &dyn HostMut) -> io::Result<()> {
+        for kept in self.functions.iter().rev() {
+            // One behind another of them went with it.
+            if !host.stat(&dir(&kept.address)).is_absent() {
+                long_write(host, &format!("{}/remove", dir(&kept.address)), "1")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks until all are there, and sets again what the kernel forgot, the override before any driver is looked for.
+    pub(super) fn back(&self, host: &dyn HostMut) -> io::Result<()> {
+        let rescan = self.bridge.map_or("/sys/bus/pci/rescan".to_owned(), |bridge| format!("{}/rescan", dir(&bridge)));
+        let end = Instant::now() + APPEAR;
+        while let Some(kept) = self.missing(host) {
+            if Instant::now() >= end {
+                return Err(io::Error::other(format!(
+                    "{} was not found again: reboot, or switch the host off and on",
+                    kept.address
+                )));
+            }
+            long_write(host, &rescan, "1")?;
+            sleep(TICK);
+        }
+        for kept in &self.functions {
+            let dir = dir(&kept.address);
+            for (name, value) in &kept.values {
+                let path = format!("{dir}/{name}");
+                if host.value(&path) != Fact::Known(value.clone()) {
+                    host.write_attribute(&path, value)?;
+                }
+            }
+            if kept.driver && host.stat(&format!("{dir}/driver")).is_absent() {
+                host.write_attribute("/sys/bus/pci/drivers_probe", &kept.address.to_string())?;
+            }
+            if let Some(count) =
+                kept.vfs.as_ref().filter(|count| host.value(&format!("{dir}/{VFS}")) != Fact::Known((*count).clone()))
+            {
+                host.write_attribute(&format!("{dir}/{VFS}"), count)?;
+            }
+        }
+        Ok(())
+    }
+}

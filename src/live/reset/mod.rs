@@ -1,0 +1,100 @@
+//! Resets a device, one way after the other, until it is proven to be well.
+//!
+//! Goes in: a host that can be changed, and a [`Ladder`]. Comes out: what was tried, what came of it, and how long it took. After each rung
+//! the device itself is asked, until it answers or its time is over; nothing sleeps for a fixed time.
+
+pub mod hot;
+mod proof;
+mod rungs;
+
+use super::switch::Switch;
+use crate::error::{Error, Result};
+use crate::host::HostMut;
+use crate::live::hand_over::Desk;
+use crate::parse::address::Address;
+use crate::plan::reset::Ladder;
+use proof::Before;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a function may take to answer after the kernel has said that it is done (PCIe Base 5.0 section 6.6.1: 1 s after a
+/// conventional reset, longer only with readiness notifications).
+const SETTLE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(5);
+
+/// One rung that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its name.
+    pub rung: String,
+    /// Why it did not help; `None`: the device is well.
+    pub failed: Option<String>,
+    /// How long it and its proof took.
+    pub took: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// In order; the last one helped, if one did.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Outcome {
+    /// The rung that helped.
+    pub fn worked(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|attempt| attempt.failed.is_none())
+    }
+}
+
+/// Is every function well as it is? Else what is wrong.
+pub fn prove(host: &dyn HostMut, functions: &[Address]) -> std::result::Result<(), String> {
+    functions.iter().try_for_each(|address| Before::of(host, *address).prove(host, false))
+}
+
+/// Climbs the ladder.
+pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let host = desk.host();
+    let mut awake = Vec::new();
+    for address in &ladder.functions {
+        // vfio-pci lets a device sleep that nobody has open (`disable_idle_d3`), and what sleeps answers with ones. One that does
+        // not wake up is what a reset is for.
+        awake.extend(Switch::power(host, &format!("/sys/bus/pci/devices/{address}")).ok().flatten());
+    }
+    let before: Vec<Before> = ladder.functions.iter().map(|address| Before::of(host, *address)).collect();
+    let mut outcome = Outcome::default();
+    for rung in &ladder.rungs {
+        if host.interrupt().asked() {
+            break;
+        }
+        told(rung.name());
+        let began = Instant::now();
+        let moved = rung.name() == "rescan";
+        let done = rungs::take(desk, rung, ladder)?.map_err(|error| error.to_string());
+        let done = done.and_then(|()| settled(host, &before, moved));
+        let failed = done.err();
+        let helped = failed.is_none();
+        outcome.attempts.push(Attempt { rung: rung.name().to_owned(), failed, took: began.elapsed() });
+        if helped {
+            break;
+        }
+    }
+    let left: Vec<String> = awake.into_iter().filter_map(|switch| switch.back().err()).collect();
+    match left.first() {
+        None => Ok(outcome),
+        Some(first) => Err(Error::incomplete(format!("after the reset something could not be set back: {first}"))),
+    }
+}
+
+/// Waits until every function is well.
+fn settled(host: &dyn HostMut, before: &[Before], moved: bool) -> std::result::Result<(), String> {
+    let end = Instant::now() + SETTLE;
+    loop {
+        let all = before.iter().try_for_each(|one| one.prove(host, moved));
+        match all {
+            Err(_) if Instant::now() < end => sleep(TICK),
+            all => return all,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Each rung of the ladder, done.
+
+use crate::error::Result;
+use crate::host::Fact;
+use crate::live::hand_over::{Desk, LONG, Move, Removed, command, long_write};
+use crate::parse::address::Address;
+use crate::plan::reset::{Ladder, Rung};
+use std::io;
+
+/// Do drivers bind to functions that appear? (Linux Documentation/ABI/testing/sysfs-bus)
+const AUTOPROBE: &str = "/sys/bus/pci/drivers_autoprobe";
+
+fn dir(address: &Address) -> String {
+    format!("/sys/bus/pci/devices/{address}")
+}
+
+/// Does it. The inner error is why it does not help; the outer one, that something could not be set back.
+pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::Result<()>> {
+    let Some(main) = ladder.functions.first() else { return Ok(Ok(())) };
+    let host = desk.host();
+    Ok(match rung {
+        Rung::Method(name) => return method(desk, main, name),
+        Rung::Kernel => long_write(host, &format!("{}/reset", dir(main)), "1"),
+        // In a process of its own: it has the groups open while it waits for the kernel, and may hang with the device.
+        Rung::Hot => command(host, &["/proc/self/exe", "reset", "--inside", &main.to_string()], LONG),
+        Rung::Subordinate(bridge) => {
+            let path = format!("{}/reset_subordinate", dir(bridge));
+            match host.exists(&path) {
+                Fact::Known(true) => long_write(host, &path, "1"),
+                _ => Err(io::Error::other("this kernel has no reset_subordinate (Linux 6.13 has)")),
+            }
+        }
+        Rung::Rescan(bridge) => {
+            // No driver gets a function before its override is set again.
+            let from = host.value(AUTOPROBE).into_known().unwrap_or_else(|| "1".to_owned());
+            let quiet = Move::Attribute { path: AUTOPROBE.to_owned(), to: "0".to_owned(), from };
+            let removed = Move::Removed(Removed::of(host, &ladder.touched, *bridge));
+            return desk.during(vec![quiet, removed], || Ok(()));
+        }
+    })
+}
+
+/// One method alone: `reset` tries those that `reset_method` lists, one after the other.
+fn method(desk: &Desk<'_>, main: &Address, name: &str) -> Result<io::Result<()>> {
+    let host = desk.host();
+    let path = format!("{}/reset_method", dir(main));
+    let reset = || long_write(host, &format!("{}/reset", dir(main)), "1");
+    let listed = host.value(&path).into_known().unwrap_or_default();
+    if listed == name {
+        return Ok(reset());
+    }
+    if listed.split_whitespace().any(|known| known == name) {
+        return desk.during(vec![Move::Attribute { path, to: name.to_owned(), from: listed }], reset);
+    }
+    // vendor-reset's method stays chosen: without that the kernel would not use it for the next VM.
+    Ok(host.write_attribute(&path, format!("{name} {listed}").trim_end()).and_then(|()| reset()))
+}
