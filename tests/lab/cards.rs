@@ -23,7 +23,7 @@ pub enum Card {
     /// A display that nobody needs; two of them are identical.
     Gpu,
     Audio,
-    /// A virtio NIC. It reports errors that the monitor injects; the others do not, though they can (QEMU 7.2).
+    /// A virtio NIC, which reports uncorrectable errors that the monitor injects.
     Virtio,
     /// A bridge to a conventional bus, and there `shared1` (a display) and `shared2` (a NIC) in one group.
     Bridge,

@@ -45,9 +45,11 @@ done
 
 ask screendump share/out/shot.ppm gpu >"$out/screendump"
 same 'a picture' P6 "$(head -n 1 "$out/shot.ppm")"
-counted() { grep -q '^RxErr 1' "$devices/$virtio/aer_dev_correctable"; }
-ask pcie_aer_inject_error -c virtio RCVR >"$out/aer"
-wait_until 20 counted || problem 'the error did not come through'
-gone() { [ ! -e "$devices/$virtio" ]; }
-ask device_del virtio >"$out/device_del"
+gone() { [ ! -e "$devices/$gpu2" ]; }
+ask device_del gpu2 >"$out/device_del"
 wait_until 30 gone || problem 'the card was not pulled out'
+port=$(dirname "$(readlink -f "$devices/$virtio")")
+counted() { [ "$(cat "$port/aer_rootport_total_err_fatal")" = 1 ]; }
+# Last: its port's link stays down after it.
+ask pcie_aer_inject_error virtio DLP >"$out/aer"
+wait_until 30 counted || problem 'the error did not come through'
