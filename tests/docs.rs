@@ -70,7 +70,7 @@ fn what_is_supported_and_how_that_was_proven() {
     let mut text = "# Support\n\nGenerated from the tests that prove it. What is planned and applied depends on what boots a host and on what builds \
         its initramfs.\n\n\
         - **booted**: in the lab, on a real kernel that was booted by this chain, with the distribution's own tools: plan, apply, \
-        reboot, verify, rollback, reboot, and the host is as before (the cells in `tests/lab/proven.txt`)\n\
+        reboot, verify, rollback, reboot, and the host is as before (the cells `take-…` in `tests/lab/proven.txt`)\n\
         - **recorded**: on a constructed host in `tests/hosts/`, with scripts in place of the distribution's tools: plan, apply, nothing \
         left to plan, rollback to the first bytes (`expected/apply-*.diff` there)\n\
         - **instructions**: recognised and read; the exact change is printed, not made\n\n\

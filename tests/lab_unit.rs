@@ -1,6 +1,8 @@
 //! The lab's comparisons, tried on samples: an honest answer passes, and each kind of lie is caught.
 #![allow(dead_code, missing_docs, clippy::disallowed_methods)]
 
+#[path = "lab/cards.rs"]
+mod cards;
 #[path = "lab/cells.rs"]
 mod cells;
 #[path = "lab/findings.rs"]
@@ -11,6 +13,8 @@ mod listing;
 mod machine;
 #[path = "lab/recorded.rs"]
 mod recorded;
+#[path = "lab/swifts.rs"]
+mod swifts;
 #[path = "lab/takes.rs"]
 mod takes;
 #[path = "lab/tree.rs"]
@@ -187,7 +191,37 @@ fn the_subset_takes_on_every_release_vendor_and_generator() {
     }
     assert!(takes::SUBSET.iter().all(|name| names.iter().any(|other| other == name)));
     let proven: Vec<&str> = include_str!("lab/proven.txt").lines().collect();
-    assert!(proven.iter().all(|name| names.iter().any(|other| other == name)) && proven.is_sorted());
-    let once: std::collections::BTreeSet<&String> = names.iter().collect();
-    assert_eq!(once.len(), names.len(), "a name is not unique");
+    let swifts: Vec<String> = swifts::all().iter().map(swifts::Swift::name).collect();
+    let all = || names.iter().chain(&swifts);
+    assert!(proven.iter().all(|name| all().any(|other| other == name)) && proven.is_sorted());
+    let once: std::collections::BTreeSet<&String> = all().collect();
+    assert_eq!(once.len(), all().count(), "a name is not unique");
+    assert!(swifts::SUBSET.iter().all(|name| swifts.iter().any(|other| other == name)));
+}
+
+#[test]
+fn every_swift_cell_has_its_script_and_every_script_its_cell() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/guest");
+    let wanted: std::collections::BTreeSet<String> = swifts::all().iter().flat_map(swifts::Swift::scripts).collect();
+    for entry in std::fs::read_dir(folder.join("swift")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("swift/{}", path.file_name().unwrap().to_str().unwrap());
+        if name.ends_with(".sh") {
+            assert!(wanted.contains(&name), "no cell runs {name}");
+        }
+        if !name.ends_with(".shellcheckrc") {
+            let output = std::process::Command::new("shellcheck").arg(&path).output().unwrap();
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+    assert!(wanted.iter().all(|name| folder.join(name).is_file()), "a script is missing: {wanted:?}");
+}
+
+#[test]
+fn cards_have_a_bus_each_and_a_name_each() {
+    use cards::Card;
+    let cards = [Card::Gpu, Card::Bridge, Card::Multi, Card::Gpu];
+    let wanted = "gpu=0000:01:00.0\nbridge=0000:02:00.0\nshared1=0000:03:01.0\nshared2=0000:03:02.0\n\
+        multi0=0000:04:00.0\nmulti1=0000:04:00.1\nmulti2=0000:04:00.2\ngpu2=0000:05:00.0\n";
+    assert_eq!(cards::addresses(&cards), wanted);
 }

@@ -52,10 +52,17 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     let host = change::host(global)?.heeding(Interrupt::watch());
     let desk = Desk::open(&host, &Caller::new())?;
     desk.recover(&mut |_| ())?;
-    let snap = global.snapshot(Needs { pci_details: true, kernel: true, usage: true, vms: true, ..Needs::LIST })?;
+    let snap = global.snapshot(Needs {
+        pci_details: true,
+        candidates: true,
+        kernel: true,
+        usage: true,
+        vms: true,
+        ..Needs::LIST
+    })?;
     let goal = Goal::resolve(&args.device, false, &snap.pci)?;
     if args.check {
-        return Ok(match live::prove(&host, &goal.devices) {
+        return Ok(match live::prove(&host, &goal.devices)? {
             Ok(()) => Answer::yes("Every function answers, is awake and has its addresses.\n".to_owned()),
             Err(why) => Answer { text: format!("{why}\n"), code: 1 },
         });
@@ -63,7 +70,7 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     let mut ladders = Vec::new();
     for slot in slots(&goal.devices) {
         let functions: Vec<&Function> = slot.iter().filter_map(|address| snap.pci.get(address)).collect();
-        let found = ladder(&snap, &functions, args.allow.is_some()).map_err(Error::refused)?;
+        let found = ladder(&snap, &functions, args.allow.is_some(), args.method.as_deref()).map_err(Error::refused)?;
         ladders.push(only(found, args.method.as_deref())?);
     }
     if !args.yes {

@@ -59,7 +59,12 @@ pub struct Ladder {
 const VENDOR_RESET: &str = "vendor_reset";
 
 /// The ladder for the chosen functions of one slot. Fails with why nothing may be tried.
-pub fn ladder(snap: &Snapshot, chosen: &[&Function], allow_driver: bool) -> Result<Ladder, String> {
+pub fn ladder(
+    snap: &Snapshot,
+    chosen: &[&Function],
+    allow_driver: bool,
+    asked: Option<&str>,
+) -> Result<Ladder, String> {
     let main = chosen.iter().find(|f| f.is_display()).or(chosen.first()).ok_or_else(String::new)?;
     let touched = below_same_bridge(snap, main);
     let mut functions: Vec<&Function> = vec![main];
@@ -74,6 +79,10 @@ pub fn ladder(snap: &Snapshot, chosen: &[&Function], allow_driver: bool) -> Resu
     };
     methods(snap, main, &mut ladder);
     slot(snap, main, &touched, &mut ladder);
+    if let (Some(module), false) = (first_taker(snap, main), asked == Some("rescan")) {
+        ladder.rungs.retain(|rung| !matches!(rung, Rung::Rescan(_)));
+        ladder.left_out.push(("rescan".to_owned(), said("reset-driver-first", &[("module", &module)])));
+    }
     Ok(ladder)
 }
 
@@ -160,6 +169,13 @@ fn slot(snap: &Snapshot, main: &Function, touched: &[&Function], ladder: &mut La
     ladder.left_out.extend(leave.into_iter().map(|(name, why)| (name.to_owned(), why)));
 }
 
+/// A display's native module, if it is loaded: the kernel gives it a card that appears, and few stand one that is not well.
+fn first_taker(snap: &Snapshot, main: &Function) -> Option<String> {
+    let loaded = snap.kernel.loaded.known()?;
+    let candidates = main.candidates.known().filter(|_| main.is_display() && main.on_vfio())?;
+    candidates.iter().find(|module| loaded.contains(*module) && !module.ends_with("vfio_pci")).cloned()
+}
+
 /// What a person can do where no rung helps.
 fn advice(snap: &Snapshot, main: &Function) -> Vec<String> {
     let mut advice = Vec::new();
@@ -193,13 +209,19 @@ mod tests {
         for address in [GPU, SOUND] {
             t::change(&mut snap, address, |f| f.driver = Fact::Known("vfio-pci".into()));
         }
-        t::change(&mut snap, GPU, |f| f.reset_methods = Fact::Known(vec!["flr".into(), "bus".into()]));
+        t::change(&mut snap, GPU, |f| {
+            f.reset_methods = Fact::Known(vec!["flr".into(), "bus".into()]);
+            f.candidates = Fact::Known(vec!["nouveau".into()]);
+        });
+        if let Fact::Known(loaded) = &mut snap.kernel.loaded {
+            loaded.remove("nouveau");
+        }
         snap
     }
 
     fn names(snap: &Snapshot, chosen: &[&str]) -> Result<Vec<String>, String> {
         let chosen: Vec<&Function> = chosen.iter().map(|a| snap.pci.get(&t::at(a)).unwrap()).collect();
-        ladder(snap, &chosen, false).map(|found| found.rungs.iter().map(|rung| rung.name().to_owned()).collect())
+        ladder(snap, &chosen, false, None).map(|found| found.rungs.iter().map(|rung| rung.name().to_owned()).collect())
     }
 
     #[test]
@@ -213,6 +235,18 @@ mod tests {
             f.resettable = Fact::Known(true);
         });
         assert_eq!(names(&snap, &[GPU]).unwrap()[0], "kernel");
+    }
+
+    #[test]
+    fn a_display_is_not_shown_to_a_driver_that_waits_for_it() {
+        let mut snap = free();
+        if let Fact::Known(loaded) = &mut snap.kernel.loaded {
+            loaded.insert("nouveau".into());
+        }
+        assert_eq!(names(&snap, &[GPU, SOUND]).unwrap(), ["flr", "bus", "hot", "subordinate"]);
+        let chosen: Vec<&Function> = vec![snap.pci.get(&t::at(GPU)).unwrap()];
+        let asked = ladder(&snap, &chosen, false, Some("rescan")).unwrap();
+        assert_eq!(asked.rungs.last().map(Rung::name), Some("rescan"));
     }
 
     #[test]
@@ -242,7 +276,7 @@ mod tests {
         let mut snap = free();
         t::change(&mut snap, GPU, |f| f.ids = Fact::Known(crate::facts::pci::Ids { vendor: 0x1002, device: 0x731f }));
         let chosen: Vec<&Function> = vec![snap.pci.get(&t::at(GPU)).unwrap()];
-        assert!(ladder(&snap, &chosen, false).unwrap().advice[0].contains("vendor-reset"));
+        assert!(ladder(&snap, &chosen, false, None).unwrap().advice[0].contains("vendor-reset"));
         if let Fact::Known(loaded) = &mut snap.kernel.loaded {
             loaded.insert(VENDOR_RESET.into());
         }

@@ -9,6 +9,9 @@ use crate::monitor::Monitor;
 use crate::swifts::Swift;
 use crate::{cards, disk, guest, variant};
 
+/// A script that takes longer hangs, most likely in the kernel.
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// What the kernel is told: besides what all hosts are (`image/root/words.sh`), what makes it start sooner.
 const WORDS: &str = "console=ttyS0 norandmaps mitigations=off panic=-1 loglevel=5 nokaslr cryptomgr.notests";
 
@@ -52,7 +55,11 @@ fn boot(
     let mut trouble = None;
     let booted = guest::boot(&arguments, folder, |elapsed, monitor| {
         look(elapsed);
-        trouble = answer(&share.join("out"), monitor).err();
+        trouble = if elapsed > LIMIT {
+            Some(format!("not finished in {} s", LIMIT.as_secs()))
+        } else {
+            answer(&share.join("out"), monitor).err()
+        };
         trouble.is_none()
     });
     trouble.map_or(booted, Err)

@@ -55,7 +55,8 @@ impl Runner for Processes {
     }
 
     fn write_attribute(&self, root: Chroot<'_>, path: &str, value: &str) -> io::Result<()> {
-        let script = r#"printf '%s\n' "$1" > "$2""#;
+        // Not printf: that of busybox says nothing of an error.
+        let script = r#"echo "$1" > "$2""#;
         let argv = ["/bin/sh", "-c", script, "sh", value, path].map(str::to_owned);
         let mut process = prepare(root, &argv)?;
         process.stdin(Stdio::null());

@@ -230,7 +230,7 @@ pub(in crate::live) fn command(host: &dyn HostMut, argv: &[&str], limit: Duratio
 
 /// Writes an attribute that the kernel may take minutes over.
 pub(in crate::live) fn long_write(host: &dyn HostMut, path: &str, value: &str) -> io::Result<()> {
-    let written = command(host, &["sh", "-c", "printf '%s\\n' \"$1\" > \"$2\"", "sh", value, path], LONG);
+    let written = command(host, &["sh", "-c", "echo \"$1\" > \"$2\"", "sh", value, path], LONG);
     written.map_err(|error| {
         // The shell's own name, line and command stand in front of the reason.
         let text = error.to_string();

@@ -1,6 +1,7 @@
 //! Functions that are taken out of the kernel's list and looked for again: what the kernel does for a device that is plugged in.
 
 use super::moves::long_write;
+use crate::apply::bind::{bound_to, hand_over};
 use crate::host::{Fact, HostMut};
 use crate::parse::address::Address;
 use serde::{Deserialize, Serialize};
@@ -32,8 +33,8 @@ struct Kept {
     address: Address,
     /// Attributes and their values, in order.
     values: Vec<(String, String)>,
-    /// Had it a driver?
-    driver: bool,
+    /// The driver that it had.
+    driver: Option<String>,
     /// Virtual functions, if it had any.
     vfs: Option<String>,
 }
@@ -54,7 +55,7 @@ impl Removed {
             Kept {
                 address: *address,
                 values: KEPT.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect(),
-                driver: !host.stat(&format!("{}/driver", dir(address))).is_absent(),
+                driver: bound_to(host, &dir(address)),
                 vfs: value(VFS).filter(|count| count != "0"),
             }
         };
@@ -101,8 +102,12 @@ impl Removed {
                     host.write_attribute(&path, value)?;
                 }
             }
-            if kept.driver && host.stat(&format!("{dir}/driver")).is_absent() {
-                host.write_attribute("/sys/bus/pci/drivers_probe", &kept.address.to_string())?;
+            // The kernel gives a function that appears to the first driver that matches it, whatever `drivers_autoprobe` says
+            // (Linux 6.12 drivers/pci/bus.c `pci_bus_add_device`).
+            if bound_to(host, &dir) != kept.driver {
+                let forced = kept.values.iter().find(|(name, _)| name == "driver_override");
+                let forced = forced.map_or("", |(_, value)| value.as_str());
+                hand_over(host, &kept.address, forced, kept.driver.as_deref())?;
             }
             if let Some(count) =
                 kept.vfs.as_ref().filter(|count| host.value(&format!("{dir}/{VFS}")) != Fact::Known((*count).clone()))

@@ -49,19 +49,28 @@ impl Outcome {
 }
 
 /// Is every function well as it is? Else what is wrong.
-pub fn prove(host: &dyn HostMut, functions: &[Address]) -> std::result::Result<(), String> {
-    functions.iter().try_for_each(|address| Before::of(host, *address).prove(host, false))
+pub fn prove(host: &dyn HostMut, functions: &[Address]) -> Result<std::result::Result<(), String>> {
+    let awake = wake(host, functions);
+    let proof = functions.iter().try_for_each(|address| Before::of(host, *address).prove(host, false));
+    sleep_again(awake).map(|()| proof)
+}
+
+/// vfio-pci lets a device sleep that nobody has open (`disable_idle_d3`), and what sleeps answers with ones. One that does not wake up is
+/// what a reset is for.
+fn wake<'a>(host: &'a dyn HostMut, functions: &[Address]) -> Vec<Switch<'a>> {
+    let dirs = functions.iter().map(|address| format!("/sys/bus/pci/devices/{address}"));
+    dirs.filter_map(|dir| Switch::power(host, &dir).ok().flatten()).collect()
+}
+
+fn sleep_again(awake: Vec<Switch<'_>>) -> Result<()> {
+    let left: Vec<String> = awake.into_iter().filter_map(|switch| switch.back().err()).collect();
+    left.first().map_or(Ok(()), |first| Err(Error::incomplete(format!("something could not be set back: {first}"))))
 }
 
 /// Climbs the ladder.
 pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let host = desk.host();
-    let mut awake = Vec::new();
-    for address in &ladder.functions {
-        // vfio-pci lets a device sleep that nobody has open (`disable_idle_d3`), and what sleeps answers with ones. One that does
-        // not wake up is what a reset is for.
-        awake.extend(Switch::power(host, &format!("/sys/bus/pci/devices/{address}")).ok().flatten());
-    }
+    let awake = wake(host, &ladder.functions);
     let before: Vec<Before> = ladder.functions.iter().map(|address| Before::of(host, *address)).collect();
     let mut outcome = Outcome::default();
     for rung in &ladder.rungs {
@@ -80,11 +89,7 @@ pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Re
             break;
         }
     }
-    let left: Vec<String> = awake.into_iter().filter_map(|switch| switch.back().err()).collect();
-    match left.first() {
-        None => Ok(outcome),
-        Some(first) => Err(Error::incomplete(format!("after the reset something could not be set back: {first}"))),
-    }
+    sleep_again(awake).map(|()| outcome)
 }
 
 /// Waits until every function is well.

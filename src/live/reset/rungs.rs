@@ -7,9 +7,6 @@ use crate::parse::address::Address;
 use crate::plan::reset::{Ladder, Rung};
 use std::io;
 
-/// Do drivers bind to functions that appear? (Linux Documentation/ABI/testing/sysfs-bus)
-const AUTOPROBE: &str = "/sys/bus/pci/drivers_autoprobe";
-
 fn dir(address: &Address) -> String {
     format!("/sys/bus/pci/devices/{address}")
 }
@@ -22,7 +19,11 @@ pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::
         Rung::Method(name) => return method(desk, main, name),
         Rung::Kernel => long_write(host, &format!("{}/reset", dir(main)), "1"),
         // In a process of its own: it has the groups open while it waits for the kernel, and may hang with the device.
-        Rung::Hot => command(host, &["/proc/self/exe", "reset", "--inside", &main.to_string()], LONG),
+        Rung::Hot => {
+            // Where kmod did not load it after vfio (its soft dependency), nothing can be opened.
+            let _ = command(host, &["modprobe", "--", "vfio_iommu_type1"], LONG);
+            command(host, &["/proc/self/exe", "reset", "--inside", &main.to_string()], LONG)
+        }
         Rung::Subordinate(bridge) => {
             let path = format!("{}/reset_subordinate", dir(bridge));
             match host.exists(&path) {
@@ -31,11 +32,8 @@ pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::
             }
         }
         Rung::Rescan(bridge) => {
-            // No driver gets a function before its override is set again.
-            let from = host.value(AUTOPROBE).into_known().unwrap_or_else(|| "1".to_owned());
-            let quiet = Move::Attribute { path: AUTOPROBE.to_owned(), to: "0".to_owned(), from };
             let removed = Move::Removed(Removed::of(host, &ladder.touched, *bridge));
-            return desk.during(vec![quiet, removed], || Ok(()));
+            return desk.during(vec![removed], || Ok(()));
         }
     })
 }

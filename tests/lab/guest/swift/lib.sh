@@ -6,7 +6,6 @@ set -eu
 out=/lab/out
 . /lab/cards
 devices=/sys/bus/pci/devices
-drivers=/sys/bus/pci/drivers
 export COLUMNS=80
 
 # problem TEXT…: what is wrong. The script goes on.

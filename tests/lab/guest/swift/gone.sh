@@ -1,0 +1,24 @@
+# A device that is pulled out while it is handed over, and while it is away; an error that it reports.
+. /lab/lib.sh
+
+# Away, pulled out, and given back: what is not there needs no way back, and others go on.
+want 0 bind vfioneer bind "$nic" --yes
+same 'it is pulled out' '' "$(ask device_del nic)"
+pulled() { [ ! -e "$devices/$nic" ]; }
+wait_until 60 pulled || problem 'it was not pulled out'
+want 2 unbind-gone vfioneer unbind "$nic" --yes
+want 0 other vfioneer bind "$virtio" --yes
+want 0 other-back vfioneer unbind "$virtio" --yes
+
+# Pulled out at any moment of handing over.
+own=$(driver "$virtio")
+same 'the other one has its driver' virtio-pci "$own"
+(sleep 0.3; ask device_del virtio >"$out/pulled") &
+code=0
+vfioneer bind "$virtio" --yes >"$out/pulling" 2>&1 || code=$?
+wait
+case $code in 0 | 2 | 3 | 4) ;; *) problem "pulled out while it was handed over: exit code $code: $(cat "$out/pulling")" ;; esac
+pulled() { [ ! -e "$devices/$virtio" ]; }
+wait_until 60 pulled || problem 'the other one was not pulled out'
+want 2 nothing-left vfioneer bind "$virtio" --yes
+[ ! -e /run/vfioneer/handed-over.json ] || ! grep -q going /run/vfioneer/handed-over.json || problem 'something is still on its way'
