@@ -9,6 +9,7 @@ mod history;
 mod list;
 mod overview;
 mod plan;
+mod probe;
 mod rollback;
 mod rom;
 mod verify;
@@ -79,6 +80,8 @@ enum Verb {
     Apply(apply::ApplyArgs),
     /// Is every expectation of the last transaction true now, or will it be in the next boot?
     Verify(verify::VerifyArgs),
+    /// Open devices through vfio as a VM would: BARs, interrupts, DMA, option ROM, what a reset touches
+    Probe(probe::ProbeArgs),
     /// Bring back what a transaction changed
     Rollback(rollback::RollbackArgs),
     /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
@@ -173,6 +176,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Check(args)) => check::run(&cli.global, args),
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
+        Some(Verb::Probe(args)) => probe::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),

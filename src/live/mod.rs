@@ -3,4 +3,5 @@
 //! Goes in: a host that can be changed, and a function. Comes out: what the device gave. Nothing here is kept in a journal: each
 //! command brings everything back itself, whatever happens.
 
+pub mod probe;
 pub mod rom;

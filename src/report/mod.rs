@@ -8,6 +8,7 @@ pub mod list;
 pub mod markdown;
 pub mod overview;
 pub mod plan;
+pub mod probe;
 pub mod rom;
 pub mod transaction;
 pub mod tree;
