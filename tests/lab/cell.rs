@@ -9,23 +9,24 @@ use serde_json::Value;
 
 use crate::cells::{Cell, State, Vendor};
 use crate::recorded::{self, Pseudonyms};
-use crate::variant::Image;
 use crate::{disk, findings, guest, listing, machine};
 
-/// Boots a cell with `script` as what the host runs; gives the folder of what it wrote.
-pub fn boot(
+/// What a cell's host gets: the first is what it runs.
+pub const SCRIPTS: [&str; 2] = ["run.sh", "dump.sh"];
+
+/// Boots a cell; gives the folder of what it wrote.
+fn boot(
     cell: &Cell,
-    image: &Image,
+    image: &Path,
     folder: &Path,
     binary: &Path,
-    script: &str,
     mut look: impl FnMut(Duration),
 ) -> Result<PathBuf, String> {
-    disk::share(folder, binary, script)?;
+    disk::share(folder, binary, &SCRIPTS)?;
     let share = folder.join("share");
     fs::write(share.join("device"), cell.device()).map_err(|e| format!("{}: {e}", share.display()))?;
     disk::prepare(cell.state, cell.vendor, image, folder)?;
-    let booted = guest::boot(&cell.machine(), folder, |elapsed| {
+    let booted = guest::boot(&cell.machine().arguments(), folder, |elapsed, _| {
         look(elapsed);
         true
     });
@@ -34,8 +35,8 @@ pub fn boot(
 }
 
 /// Runs a cell; gives everything that is wrong with it.
-pub fn run(cell: &Cell, image: &Image, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
-    let out = match boot(cell, image, folder, binary, "run.sh", look) {
+pub fn run(cell: &Cell, image: &Path, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
+    let out = match boot(cell, image, folder, binary, look) {
         Ok(out) => out,
         Err(problem) => return vec![problem],
     };

@@ -30,7 +30,7 @@ pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
             said = Instant::now();
         }
     };
-    disk::share(&folder, binary, "demo.sh")?;
+    disk::share(&folder, binary, &["demo.sh"])?;
     disk::prepare(host.state, host.vendor, &image, &folder)?;
     for (number, stage) in ["take", "back"].into_iter().enumerate() {
         if number > 0 {
@@ -38,7 +38,7 @@ pub fn run(folder: &Path, binary: &Path) -> Result<(), String> {
         }
         let stage_file = folder.join("share/stage");
         fs::write(&stage_file, stage).map_err(|e| format!("{}: {e}", stage_file.display()))?;
-        guest::boot(&host.machine(), &folder, |elapsed| {
+        guest::boot(&host.machine().arguments(), &folder, |elapsed, _| {
             look(elapsed);
             true
         })?;

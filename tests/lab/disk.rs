@@ -6,7 +6,6 @@ use std::process::Command;
 
 use crate::cells::{State, Vendor};
 use crate::stamp;
-use crate::variant::Image;
 
 /// Where the file system begins in an image.
 const OFFSET: &str = "?offset=1048576";
@@ -16,8 +15,9 @@ pub const ROOT_UUID: &str = "6c616220-686f-4573-a464-69736b000001";
 /// The machine's id, as `image/fill.sh` sets it.
 pub const MACHINE_ID: &str = "6c6162206d616368696e652069640001";
 
-/// Makes `folder` anew, with a share that holds the program, `script` as what the host runs, and a place for answers.
-pub fn share(folder: &Path, binary: &Path, script: &str) -> Result<(), String> {
+/// Makes `folder` anew, with a share that holds the program, the first of `scripts` as what the host runs, the others by their names,
+/// and a place for answers.
+pub fn share(folder: &Path, binary: &Path, scripts: &[&str]) -> Result<(), String> {
     let fail = |e: std::io::Error| format!("{}: {e}", folder.display());
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(fail)?;
@@ -25,18 +25,19 @@ pub fn share(folder: &Path, binary: &Path, script: &str) -> Result<(), String> {
     let share = folder.join("share");
     fs::create_dir_all(share.join("out")).map_err(fail)?;
     fs::copy(binary, share.join("vfioneer")).map_err(|e| format!("{}: {e}", binary.display()))?;
-    fs::copy(stamp::guest(script), share.join("run.sh")).map_err(fail)?;
-    for name in ["dump.sh", "tree.sh"] {
-        fs::copy(stamp::guest(name), share.join(name)).map_err(fail)?;
+    for (number, script) in scripts.iter().map(|name| stamp::guest(name)).enumerate() {
+        let name = script.file_name().filter(|_| number > 0).unwrap_or("run.sh".as_ref());
+        fs::copy(&script, share.join(name)).map_err(|e| format!("{}: {e}", script.display()))?;
     }
-    fs::write(share.join("options"), "").map_err(fail)
+    Ok(())
 }
 
 /// Puts a copy of `image` into `folder`, in that state.
-pub fn prepare(state: State, vendor: Vendor, image: &Image, folder: &Path) -> Result<(), String> {
+pub fn prepare(state: State, vendor: Vendor, image: &Path, folder: &Path) -> Result<(), String> {
     let disk = &folder.join("disk.img");
-    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&image.disk).arg(disk))?;
-    if let Some(variables) = &image.variables {
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(image).arg(disk))?;
+    let variables = image.with_extension("vars");
+    if variables.exists() {
         run(Command::new("cp").arg(variables).arg(folder.join("vars")))?;
     }
     let scratch = disk.with_extension("edit");

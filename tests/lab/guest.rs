@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::machine::Machine;
+use crate::machine;
+use crate::monitor::Monitor;
 
 /// A boot that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -17,11 +18,15 @@ const STARTS: usize = 4;
 /// How often the machine and its share are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Boots `machine` from the files in `folder` and waits until it is off.
+/// Boots a machine from the files in `folder` and waits until it is off.
 ///
-/// `look` is called at every tick with the time since the start; once it gives false, the power is cut.
+/// `look` is called at every tick with the time since the start and the machine's monitor; once it gives false, the power is cut.
 /// A kernel that gave up because of this machine's load, before it had a disk, is started again.
-pub fn boot(machine: &Machine, folder: &Path, mut look: impl FnMut(Duration) -> bool) -> Result<(), String> {
+pub fn boot(
+    machine: &[String],
+    folder: &Path,
+    mut look: impl FnMut(Duration, &mut Monitor) -> bool,
+) -> Result<(), String> {
     for _ in 0..STARTS {
         let booted = once(machine, folder, &mut look);
         if booted.is_ok() || !starved(&folder.join("serial.log")) {
@@ -32,22 +37,22 @@ pub fn boot(machine: &Machine, folder: &Path, mut look: impl FnMut(Duration) -> 
     once(machine, folder, look)
 }
 
-fn once(machine: &Machine, folder: &Path, mut look: impl FnMut(Duration) -> bool) -> Result<(), String> {
+fn once(machine: &[String], folder: &Path, mut look: impl FnMut(Duration, &mut Monitor) -> bool) -> Result<(), String> {
     let started = Instant::now();
     let serial = folder.join("serial.log");
     // What an earlier boot said is not about this one.
     let _ = fs::remove_file(&serial);
     let errors = fs::File::create(folder.join("qemu.log")).map_err(|e| e.to_string())?;
     let mut cut = false;
-    let mut qemu = machine
-        .command(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
+    let (mut monitor, [from, to]) = Monitor::new().map_err(|e| format!("monitor: {e}"))?;
+    let mut qemu = machine::qemu(folder, machine)
+        .stdin(from)
+        .stdout(to)
         .stderr(errors)
         .spawn()
         .map_err(|e| format!("setpriv qemu-system-x86_64: {e}"))?;
     let ended = limited(&mut qemu, LIMIT, || {
-        cut = !look(started.elapsed());
+        cut = !look(started.elapsed(), &mut monitor);
         !cut && !stuck(&serial)
     });
     let said = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();

@@ -1,18 +1,19 @@
-//! Everything that the lab can run, under one roof: by name, by its disk, and as one call.
+//! Everything that the lab can run, under one roof: by name, by what it boots, and as one call.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cells::{self, Cell};
+use crate::swifts::{self, Swift};
 use crate::takes::{self, Extra, Take};
-use crate::variant::{Image, Variant};
-use crate::{cell, take};
+use crate::{cell, swift, take};
 
 /// One cell.
 #[derive(Clone, Copy, Debug)]
 pub enum Job {
     Look(Cell),
     Take(Take),
+    Swift(Swift),
 }
 
 impl Job {
@@ -21,22 +22,34 @@ impl Job {
         match self {
             Job::Look(cell) => cell.name(),
             Job::Take(take) => take.name(),
+            Job::Swift(swift) => swift.name(),
         }
     }
 
-    /// Its disk.
-    pub fn variant(&self) -> Variant {
+    /// The image that it boots; made if it isn't there. Its name changes with everything that it is made from.
+    pub fn image(&self) -> Result<PathBuf, String> {
         match self {
-            Job::Look(cell) => cell.variant,
-            Job::Take(take) => take.variant,
+            Job::Look(cell) => cell.variant.image(),
+            Job::Take(take) => take.variant.image(),
+            Job::Swift(swift) => swift::image(swift),
+        }
+    }
+
+    /// The scripts that its host gets.
+    pub fn scripts(&self) -> Vec<String> {
+        match self {
+            Job::Look(_) => cell::SCRIPTS.map(str::to_owned).into(),
+            Job::Take(_) => take::SCRIPTS.map(str::to_owned).into(),
+            Job::Swift(swift) => swift.scripts().into(),
         }
     }
 
     /// Runs it; gives everything that is wrong.
-    pub fn run(&self, image: &Image, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
+    pub fn run(&self, image: &Path, folder: &Path, binary: &Path, look: impl FnMut(Duration)) -> Vec<String> {
         match self {
             Job::Look(cell) => cell::run(cell, image, folder, binary, look),
             Job::Take(take) => take::run(take, image, folder, binary, look),
+            Job::Swift(swift) => swift::run(swift, image, folder, binary, look),
         }
     }
 }
@@ -44,10 +57,11 @@ impl Job {
 /// Every cell, the long ones first.
 pub fn all() -> Vec<Job> {
     let takes = takes::all().into_iter().map(Job::Take);
-    takes.chain(cells::all().into_iter().map(Job::Look)).collect()
+    let cells = cells::all().into_iter().map(Job::Look);
+    takes.chain(cells).chain(swifts::all().into_iter().map(Job::Swift)).collect()
 }
 
-/// The cells that took a device and were seen to pass.
+/// The cells that changed a host and were seen to pass.
 const PROVEN: &str = include_str!("proven.txt");
 
 /// The cells that a selection names, in its order, each once: words, each of which is `all`, `subset`, `cuts`, `unproven`, a cell's
@@ -70,10 +84,10 @@ fn named(word: &str) -> impl Fn(&Job) -> bool {
     move |job| match word {
         "all" => true,
         "subset" => {
-            let name = job.name();
-            cells::SUBSET.contains(&name.as_str()) || takes::SUBSET.contains(&name.as_str())
+            let subset = [&cells::SUBSET[..], &takes::SUBSET, &swifts::SUBSET];
+            subset.concat().contains(&job.name().as_str())
         }
-        "unproven" => matches!(job, Job::Take(_)) && !PROVEN.lines().any(|name| name == job.name()),
+        "unproven" => !matches!(job, Job::Look(_)) && !PROVEN.lines().any(|name| name == job.name()),
         "cuts" => matches!(job, Job::Take(Take { extra: Extra::Cuts(_), .. })),
         name if exact => job.name() == name,
         part => job.name().contains(part),

@@ -16,6 +16,58 @@ pub const NIC_ROM: &str = "/usr/lib/ipxe/qemu/efi-e1000e.rom";
 /// The firmware of a UEFI host.
 const OVMF: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 
+/// What the firmware offers of the IOMMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iommu {
+    On,
+    Off,
+    NoRemapping,
+}
+
+/// QEMU in a cell's folder, which holds all files that it is told of, and `serial.log` for its console. Its monitor speaks QMP on its
+/// stdin and stdout.
+///
+/// It ends with the thread that started it, so that an interrupted run leaves nothing behind.
+pub fn qemu(folder: &Path, arguments: &[String]) -> Command {
+    let mut qemu = Command::new("setpriv");
+    qemu.current_dir(folder).args(["--pdeathsig", "KILL", "qemu-system-x86_64"]).args(arguments);
+    qemu
+}
+
+/// The words of lines.
+pub fn words(lines: &[String]) -> Vec<String> {
+    lines.iter().flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
+}
+
+/// What every host has, as lines of words: processor, firmware tables, IOMMU, boot display and share.
+pub fn board(vendor: Vendor, iommu: Iommu) -> Vec<String> {
+    let cpu = match vendor {
+        // The hypervisor bit is hidden, so that the host is judged like a real one.
+        Vendor::Intel => "Nehalem,-hypervisor",
+        Vendor::Amd => "EPYC,-hypervisor",
+    };
+    let mut lines = vec![
+        "-nodefaults -no-reboot -display none -monitor none -qmp stdio -accel tcg -smp 1 -m 1G".to_owned(),
+        format!("-M q35,kernel-irqchip=split -cpu {cpu} -serial file:serial.log"),
+        "-smbios type=0,vendor=Lab,version=1.0,date=01/02/2024".to_owned(),
+        "-smbios type=1,manufacturer=Lab,product=Lab-Board".to_owned(),
+        "-smbios type=2,manufacturer=Lab,product=Lab-Board".to_owned(),
+        "-smbios type=3,manufacturer=Lab -smbios type=4,manufacturer=Lab".to_owned(),
+    ];
+    let remapping = if iommu == Iommu::NoRemapping { "off" } else { "on" };
+    if iommu != Iommu::Off && vendor == Vendor::Intel {
+        lines.push(format!("-device intel-iommu,intremap={remapping},caching-mode=on"));
+    }
+    lines.push("-device cirrus-vga,addr=01.0".to_owned());
+    if iommu != Iommu::Off && vendor == Vendor::Amd {
+        // Takes the first free slot, 00:02.0: everything after it needs an address.
+        lines.push(format!("-device amd-iommu,intremap={remapping}"));
+    }
+    lines.push("-fsdev local,id=lab,security_model=none,path=share".to_owned());
+    lines.push("-device virtio-9p-pci,fsdev=lab,mount_tag=lab,addr=1d.0".to_owned());
+    lines
+}
+
 /// The hardware of one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -29,59 +81,30 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// QEMU for this machine with the files of `folder`: `disk.img`, `vars` where it is UEFI, `share/`, and
-    /// `serial.log` for its console.
-    ///
-    /// It ends with the thread that started it, so that an interrupted run leaves nothing behind.
-    pub fn command(&self, folder: &Path) -> Command {
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        for line in self.arguments(folder) {
-            qemu.args(line.split_whitespace());
-        }
-        qemu
-    }
-
-    fn arguments(&self, folder: &Path) -> Vec<String> {
-        let folder = folder.display();
-        let cpu = match self.vendor {
-            // The hypervisor bit is hidden, so that the host is judged like a real one.
-            Vendor::Intel => "Nehalem,-hypervisor",
-            Vendor::Amd => "EPYC,-hypervisor",
-        };
-        let mut lines = vec![
-            "-nodefaults -no-reboot -display none -monitor none -accel tcg -smp 1 -m 1G".to_owned(),
-            format!("-M q35,kernel-irqchip=split -cpu {cpu} -serial file:{folder}/serial.log"),
-            "-smbios type=0,vendor=Lab,version=1.0,date=01/02/2024".to_owned(),
-            "-smbios type=1,manufacturer=Lab,product=Lab-Board".to_owned(),
-            "-smbios type=2,manufacturer=Lab,product=Lab-Board".to_owned(),
-            "-smbios type=3,manufacturer=Lab -smbios type=4,manufacturer=Lab".to_owned(),
-        ];
+    /// What QEMU is told for this machine. In the cell's folder are `disk.img`, `vars` where it is UEFI, and `share/`.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut lines = board(self.vendor, self.iommu());
         if self.uefi {
             lines.push(format!("-drive if=pflash,format=raw,readonly=on,file={OVMF}"));
-            lines.push(format!("-drive if=pflash,format=raw,file={folder}/vars"));
-        }
-        let remapping = if self.state == State::NoRemapping { "off" } else { "on" };
-        let iommu = self.state != State::OffInFirmware;
-        if iommu && self.vendor == Vendor::Intel {
-            lines.push(format!("-device intel-iommu,intremap={remapping},caching-mode=on"));
-        }
-        lines.push("-device cirrus-vga,addr=01.0".to_owned());
-        if iommu && self.vendor == Vendor::Amd {
-            // Takes the first free slot, 00:02.0: everything after it needs an address.
-            lines.push(format!("-device amd-iommu,intremap={remapping}"));
+            lines.push("-drive if=pflash,format=raw,file=vars".to_owned());
         }
         let cache = if self.honest_disk { "writethrough" } else { "unsafe" };
         // SeaBIOS is told what to boot; UEFI has its own variables for that.
         let first = if self.uefi { "" } else { ",bootindex=1" };
         lines.extend([
-            format!("-drive if=none,id=root,format=raw,cache={cache},file={folder}/disk.img"),
+            format!("-drive if=none,id=root,format=raw,cache={cache},file=disk.img"),
             format!("-device virtio-blk-pci,drive=root,addr=03.0{first}"),
-            format!("-fsdev local,id=lab,security_model=none,path={folder}/share"),
-            "-device virtio-9p-pci,fsdev=lab,mount_tag=lab,addr=1d.0".to_owned(),
         ]);
         lines.extend(self.cards());
-        lines
+        words(&lines)
+    }
+
+    fn iommu(&self) -> Iommu {
+        match self.state {
+            State::OffInFirmware => Iommu::Off,
+            State::NoRemapping => Iommu::NoRemapping,
+            _ => Iommu::On,
+        }
     }
 
     /// The cards behind root ports.
@@ -133,7 +156,7 @@ fn third_device(vendor: Vendor) -> String {
 }
 
 /// Whether this QEMU has the device.
-fn has_device(name: &str) -> bool {
+pub fn has_device(name: &str) -> bool {
     let output = Command::new("qemu-system-x86_64").args(["-device", "help"]).output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{name}\"")))
 }

@@ -5,13 +5,15 @@
 //! `LAB=all` leaves out cells that passed before with the same program, runner and image. With
 //! `UPDATE_EXPECT=1` the cells that pass are noted in `proven.txt`, from which docs/support.md is made.
 //!
-//! Two kinds of cells: those of `cells` look at a host and change nothing; those of `takes` plan, apply, reboot, verify, roll
-//! back and reboot on one disk. Disks are described in `variant`: release, boot loader, initramfs generator, layout. One
+//! Three kinds of cells: those of `cells` look at a host and change nothing; those of `takes` plan, apply, reboot, verify, roll
+//! back and reboot on one disk; those of `swifts` have no disk, start within seconds, and try what is done with a running host's
+//! devices: `make lab LAB=swift`. Disks are described in `variant`: release, boot loader, initramfs generator, layout. One
 //! cell, say that of systemd-boot and dracut on btrfs: `make lab LAB=take-debian13-amd-sdboot-dracut-btrfs`; what it
 //! left is in `.lab/cells/<name>/<number>-<stages>/` (answers, exit codes in `status`, `serial.log`) and beside them its
 //! disk where it failed. An image alone: `tests/lab/image.sh trixie sdboot dracut btrfs` prints its path.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod cards;
 mod cell;
 mod cells;
 mod cuts;
@@ -22,8 +24,11 @@ mod guest;
 mod jobs;
 mod listing;
 mod machine;
+mod monitor;
 mod recorded;
 mod stamp;
+mod swift;
+mod swifts;
 mod take;
 mod takes;
 mod tree;
@@ -36,7 +41,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jobs::Job;
-use variant::Image;
 
 /// One processor each; more machines than that only slow each other down.
 const MOST_AT_ONCE: usize = 4;
@@ -107,17 +111,14 @@ fn work(run: &Mutex<Run>, folder: &Path, binary: &Path, common: &str, resume: bo
         let Some(cell) = run.lock().ok().and_then(|mut run| run.waiting.pop()) else { return };
         let name = cell.name();
         let started = Instant::now();
-        let problems = match cell.variant().image() {
+        let stamped = cell.image().and_then(|image| Ok((stamp::file(folder, common, &cell, &image)?, image)));
+        let problems = match stamped {
             Err(problem) => vec![problem],
-            Ok(image) => {
-                let stamp = stamp::file(folder, common, &cell, &image);
-                if resume && stamp.exists() {
-                    println!("lab: {name}: passed before, nothing changed since");
-                    Vec::new()
-                } else {
-                    attempt(&cell, &image, folder, binary, &stamp)
-                }
+            Ok((stamp, _)) if resume && stamp.exists() => {
+                println!("lab: {name}: passed before, nothing changed since");
+                Vec::new()
             }
+            Ok((stamp, image)) => attempt(&cell, &image, folder, binary, &stamp),
         };
         let Ok(mut run) = run.lock() else { return };
         if problems.is_empty() {
@@ -130,7 +131,7 @@ fn work(run: &Mutex<Run>, folder: &Path, binary: &Path, common: &str, resume: bo
     }
 }
 
-fn attempt(cell: &Job, image: &Image, folder: &Path, binary: &Path, stamp: &Path) -> Vec<String> {
+fn attempt(cell: &Job, image: &Path, folder: &Path, binary: &Path, stamp: &Path) -> Vec<String> {
     let name = cell.name();
     let started = Instant::now();
     let mut said = started;

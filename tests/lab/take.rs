@@ -9,13 +9,15 @@ use crate::cells::{GPU, NIC};
 use crate::listing::{self, Sysfs};
 use crate::machine::{Machine, NIC_ROM};
 use crate::takes::{Extra, Take};
-use crate::variant::Image;
 use crate::{disk, guest, tree};
 
 /// The GPU's place once a card is before it.
 const MOVED_GPU: &str = "0000:03:00.0";
 /// What the package of another kernel brings, and what it changes.
 const KERNEL_FILES: [&str; 6] = ["-rt-", "var/lib/dpkg", "vmlinuz", "initrd.img", "var/lib/ucf", "boot/grub/grub.cfg"];
+
+/// What a host gets: the first is what it runs.
+pub const SCRIPTS: [&str; 3] = ["take.sh", "dump.sh", "tree.sh"];
 
 /// What one boot left.
 pub struct Answers {
@@ -77,12 +79,12 @@ impl<'a> Boots<'a> {
     /// Prepares the disk and the share.
     pub fn new(
         take: &Take,
-        image: &Image,
+        image: &Path,
         folder: &'a Path,
         binary: &Path,
         look: &'a mut dyn FnMut(Duration),
     ) -> Result<Boots<'a>, String> {
-        disk::share(folder, binary, "take.sh")?;
+        disk::share(folder, binary, &SCRIPTS)?;
         let share = folder.join("share");
         let put = |name: &str, text: &str| {
             fs::write(share.join(name), text).map_err(|e| format!("{}: {e}", share.join(name).display()))
@@ -110,7 +112,7 @@ impl<'a> Boots<'a> {
         let fail = |e: std::io::Error| format!("{}: {e}", share.display());
         fs::create_dir_all(share.join("out")).map_err(fail)?;
         fs::write(share.join("stage"), stages).map_err(fail)?;
-        let booted = guest::boot(&self.machine, self.folder, |elapsed| {
+        let booted = guest::boot(&self.machine.arguments(), self.folder, |elapsed, _| {
             (self.look)(elapsed);
             on(elapsed)
         });
@@ -128,7 +130,7 @@ impl<'a> Boots<'a> {
 }
 
 /// Runs a cell; gives everything that is wrong with it.
-pub fn run(take: &Take, image: &Image, folder: &Path, binary: &Path, mut look: impl FnMut(Duration)) -> Vec<String> {
+pub fn run(take: &Take, image: &Path, folder: &Path, binary: &Path, mut look: impl FnMut(Duration)) -> Vec<String> {
     let mut problems = Vec::new();
     let ended = Boots::new(take, image, folder, binary, &mut look).and_then(|mut boots| match take.extra {
         Extra::Refused => refused(&mut boots, &mut problems),

@@ -49,14 +49,6 @@ pub struct Variant {
     pub layout: Layout,
 }
 
-/// The files of a variant.
-#[derive(Debug)]
-pub struct Image {
-    pub disk: PathBuf,
-    /// The firmware's variables, where it is UEFI.
-    pub variables: Option<PathBuf>,
-}
-
 impl Variant {
     /// GRUB, BIOS, initramfs-tools, one ext4: what the cells that change nothing boot.
     pub const fn usual(debian: u8) -> Variant {
@@ -97,10 +89,7 @@ impl Variant {
 
     /// The Debian release's own name.
     pub fn suite(self) -> &'static str {
-        match self.debian {
-            12 => "bookworm",
-            _ => "trixie",
-        }
+        suite(self.debian)
     }
 
     /// Whether the firmware is UEFI.
@@ -117,17 +106,23 @@ impl Variant {
         }
     }
 
-    /// Its image; made if it isn't there, with progress on stderr.
-    pub fn image(self) -> Result<Image, String> {
-        let words = self.words();
-        let disk = script("image.sh", &[self.suite(), words[0], words[1], words[2]])?;
-        let variables = self.uefi().then(|| disk.with_extension("vars"));
-        Ok(Image { disk, variables })
+    /// Its image; made if it isn't there, with progress on stderr. A UEFI firmware's variables lie beside it, as `.vars`.
+    pub fn image(self) -> Result<PathBuf, String> {
+        let [loader, generator, layout] = self.words();
+        script("image.sh", &[self.suite(), loader, generator, layout])
     }
 
     /// The package of another kernel of its release.
     pub fn second_kernel(self) -> Result<PathBuf, String> {
         script("kernel.sh", &[self.suite()])
+    }
+}
+
+/// A Debian release's own name.
+pub fn suite(debian: u8) -> &'static str {
+    match debian {
+        12 => "bookworm",
+        _ => "trixie",
     }
 }
 
@@ -137,7 +132,7 @@ pub fn lab() -> PathBuf {
 }
 
 /// Runs one of the lab's own scripts, which prints a path.
-fn script(name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
+pub fn script(name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
     let output = Command::new("sh")
         .arg(lab().join(name))
         .args(arguments)

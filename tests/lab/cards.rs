@@ -1,0 +1,120 @@
+//! The cards of a swift cell's machine: each behind a root port of its own, so with a bus of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::cells::Vendor;
+use crate::machine::{NIC_ROM, has_device};
+
+/// One thing in a slot. Its name, in small letters, is its id on QEMU's monitor and its variable in guest scripts; a second one of
+/// its kind is `gpu2`, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Card {
+    /// `e1000e` with an option ROM.
+    Nic,
+    /// A controller with a namespace and up to four virtual functions. Not for AMD: QEMU's does not answer behind that IOMMU.
+    Nvme,
+    /// A NIC with virtual functions. QEMU before 8.0 has none: the slot is empty then.
+    Igb,
+    /// One slot with three functions: `multi0` and `multi1` with e1000e, `multi2` with virtio-net.
+    Multi,
+    /// A USB controller with a keyboard and a stick.
+    Usb,
+    /// A display that nobody needs; two of them are identical.
+    Gpu,
+    Audio,
+    /// A virtio NIC.
+    Virtio,
+    /// A bridge to a conventional bus, and there `shared1` (a display) and `shared2` (a NIC) in one group.
+    Bridge,
+}
+
+/// The first slot of a root port.
+const FIRST_SLOT: usize = 4;
+
+/// What QEMU is told of these cards.
+pub fn arguments(cards: &[Card], vendor: Vendor) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (number, (card, id)) in named(cards).into_iter().enumerate() {
+        assert!(card != Card::Nvme || vendor != Vendor::Amd, "QEMU's NVMe does not answer behind an AMD IOMMU");
+        let (slot, chassis) = (FIRST_SLOT + number, number + 1);
+        lines.push(format!("-device pcie-root-port,id=port-{id},addr={slot:02x}.0,chassis={chassis},slot={slot}"));
+        lines.extend(card.devices(&id).lines().map(|line| line.trim().replace("BUS", &format!("bus=port-{id}"))));
+    }
+    lines
+}
+
+/// Where each function is, as lines of a shell script.
+pub fn addresses(cards: &[Card]) -> String {
+    let mut text = String::new();
+    let mut bus = 0;
+    for (card, id) in named(cards) {
+        bus += 1;
+        let functions: &[(&str, usize, &str)] = match card {
+            Card::Multi => &[("0", 0, "00.0"), ("1", 0, "00.1"), ("2", 0, "00.2")],
+            Card::Bridge => &[("", 0, "00.0"), ("shared1", 1, "01.0"), ("shared2", 1, "02.0")],
+            _ => &[("", 0, "00.0")],
+        };
+        for (name, behind, function) in functions {
+            let name = if name.starts_with("shared") { (*name).to_owned() } else { format!("{id}{name}") };
+            let _ = writeln!(text, "{name}=0000:{:02x}:{function}", bus + behind);
+        }
+        bus += usize::from(card == Card::Bridge);
+    }
+    text
+}
+
+/// The cards with their ids.
+fn named(cards: &[Card]) -> Vec<(Card, String)> {
+    let mut seen: BTreeMap<Card, usize> = BTreeMap::new();
+    let mut named = Vec::new();
+    for card in cards {
+        let count = seen.entry(*card).or_default();
+        *count += 1;
+        let name = format!("{card:?}").to_lowercase();
+        named.push((*card, if *count == 1 { name } else { format!("{name}{count}") }));
+    }
+    named
+}
+
+impl Card {
+    /// The devices of this card, one line each; `BUS` is the root port.
+    fn devices(self, id: &str) -> String {
+        match self {
+            Card::Nic => {
+                format!("-netdev user,id=net-{id} -device e1000e,BUS,id={id},netdev=net-{id},romfile={NIC_ROM}")
+            }
+            Card::Nvme => format!(
+                "-drive if=none,id=drive-{id},format=raw,file.driver=null-co,file.size=64M
+                 -device nvme-subsys,id=subsys-{id},nqn={id}
+                 -device nvme,BUS,id={id},subsys=subsys-{id},serial=SN-{id},\
+                 max_ioqpairs=16,msix_qsize=17,sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4
+                 -device nvme-ns,bus={id},drive=drive-{id}"
+            ),
+            Card::Igb if has_device("igb") => {
+                format!("-netdev user,id=net-{id} -device igb,BUS,id={id},netdev=net-{id}")
+            }
+            Card::Igb => String::new(),
+            Card::Multi => format!(
+                "-netdev user,id=net-{id}0 -device e1000e,BUS,addr=00.0,multifunction=on,id={id}0,netdev=net-{id}0
+                 -netdev user,id=net-{id}1 -device e1000e,BUS,addr=00.1,id={id}1,netdev=net-{id}1
+                 -netdev user,id=net-{id}2 -device virtio-net-pci,BUS,addr=00.2,id={id}2,netdev=net-{id}2"
+            ),
+            Card::Usb => format!(
+                "-device qemu-xhci,BUS,id={id} -device usb-kbd,bus={id}.0
+                 -drive if=none,id=stick-{id},format=raw,file.driver=null-co,file.size=64M
+                 -device usb-storage,bus={id}.0,drive=stick-{id}"
+            ),
+            Card::Gpu => format!("-device secondary-vga,BUS,id={id}"),
+            Card::Audio => format!(
+                "-audiodev none,id=none-{id} -device intel-hda,BUS,id={id}
+                 -device hda-duplex,bus={id}.0,audiodev=none-{id}"
+            ),
+            Card::Virtio => format!("-netdev user,id=net-{id} -device virtio-net-pci,BUS,id={id},netdev=net-{id}"),
+            Card::Bridge => format!(
+                "-device pcie-pci-bridge,BUS,id={id} -device secondary-vga,bus={id},addr=1,id=shared1
+                 -netdev user,id=net-{id} -device e1000,bus={id},addr=2,id=shared2,netdev=net-{id}"
+            ),
+        }
+    }
+}

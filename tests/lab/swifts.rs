@@ -1,0 +1,53 @@
+//! The table of swift cells: a host without a disk, its cards, and the script that tries something on its running devices.
+
+use crate::cards::Card;
+use crate::cells::Vendor;
+
+/// One script, and the hosts and cards that it runs on.
+struct Row {
+    /// The script is `guest/swift/<what>.sh`.
+    what: &'static str,
+    hosts: &'static [(u8, Vendor)],
+    cards: &'static [Card],
+}
+
+static TABLE: [Row; 1] =
+    [Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] }];
+
+/// What `LAB=subset` runs of these: the quickest.
+pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];
+
+/// One script on one host.
+#[derive(Clone, Copy, Debug)]
+pub struct Swift {
+    pub what: &'static str,
+    pub debian: u8,
+    pub vendor: Vendor,
+    pub cards: &'static [Card],
+}
+
+impl Swift {
+    /// The name by which a cell is chosen: on Debian 13 where it says nothing else.
+    pub fn name(&self) -> String {
+        let release = if self.debian == 13 { String::new() } else { format!("-debian{}", self.debian) };
+        format!("swift-{}-{}{release}", self.what, self.vendor.name())
+    }
+
+    /// What its host gets: the first is what it runs.
+    pub fn scripts(&self) -> [String; 2] {
+        [format!("swift/{}.sh", self.what), "swift/lib.sh".to_owned()]
+    }
+}
+
+/// Every cell.
+pub fn all() -> Vec<Swift> {
+    let cells = |row: &'static Row| {
+        row.hosts.iter().map(|(debian, vendor)| Swift {
+            what: row.what,
+            debian: *debian,
+            vendor: *vendor,
+            cards: row.cards,
+        })
+    };
+    TABLE.iter().flat_map(cells).collect()
+}
