@@ -27,11 +27,31 @@ pub fn json(probes: &[Probe], pci: &Pci) -> String {
 }
 
 fn step(step: &Step) -> Value {
-    let mut value = json!({ "stage": stage(step.stage), "state": step.detail.state(), "detail": step.detail });
-    if let (Stage::Bar(index), Some(value)) = (step.stage, value.as_object_mut()) {
-        value.insert("index".into(), index.into());
-    }
-    value
+    let detail = match &step.detail {
+        // As everywhere, numbers that people know in hex are text.
+        Detail::Config { vendor, device } => json!({
+            "what": "config",
+            "vendor_id": format!("{vendor:04x}"),
+            "device_id": format!("{device:04x}"),
+        }),
+        Detail::Bar { size, mapped, value } => json!({
+            "what": "bar",
+            "size": size,
+            "mapped": mapped,
+            "value": format!("{value:08x}"),
+        }),
+        Detail::Rom { size, start: [first, second] } => json!({
+            "what": "rom",
+            "size": size,
+            "start": format!("{first:02x} {second:02x}"),
+        }),
+        other => json!(other),
+    };
+    let index = match step.stage {
+        Stage::Bar(index) => Some(index),
+        _ => None,
+    };
+    json!({ "stage": stage(step.stage), "index": index, "state": step.detail.state(), "detail": detail })
 }
 
 /// Its name in JSON.
@@ -179,7 +199,7 @@ fn reset(style: &Style, alone: bool, touches: Option<&[Touched]>, state: State) 
         // Where there is another reset, nothing is lost.
         (_, strange) => {
             let state = if alone { State::Absent } else { state };
-            (state, format!("a hot reset touches {others}, and {strange} not on vfio, which is in its way:"))
+            (state, format!("a hot reset is not possible: it touches {others}, {strange} not on vfio:"))
         }
     };
     own + &line(style, state, &hot)

@@ -11,8 +11,14 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 1] =
-    [Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] }];
+static TABLE: [Row; 2] = [
+    Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
+    Row {
+        what: "probe",
+        hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)],
+        cards: &[Card::Nic, Card::Nvme, Card::Usb, Card::Multi, Card::Gpu, Card::Bridge],
+    },
+];
 
 /// What `LAB=subset` runs of these: the quickest.
 pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];

@@ -78,7 +78,7 @@ fn what_does_not_work() {
         "  no   switching an interrupt on and off: VFIO_DEVICE_SET_IRQS: device or\n       resource busy\n",
         "  no   DMA: of 4.0 KiB mapped, 0 B were unmapped\n",
         "  -    it has no option ROM that can be read\n",
-        "  no   a hot reset touches 1 other function, and 1 not on vfio, which is in its\n       way:\n",
+        "  no   a hot reset is not possible: it touches 1 other function, 1 not on vfio:\n",
         "snd?[31m\n",
         "  no   closing it: the kernel did not return from that within 30 seconds\n",
         "  no   none of its BARs answers: each reads as all ones\n",
@@ -99,9 +99,11 @@ fn what_a_program_reads() {
         first["steps"][2],
         json!({
             "stage": "bar", "index": 0, "state": "works",
-            "detail": { "what": "bar", "size": 16 << 20, "mapped": true, "value": 0x1a2b },
+            "detail": { "what": "bar", "size": 16 << 20, "mapped": true, "value": "00001a2b" },
         })
     );
+    assert_eq!(first["steps"][1]["detail"]["vendor_id"], "10de");
+    assert_eq!((&first["steps"][1]["index"], &first["steps"][6]["detail"]["start"]), (&Value::Null, &"55 aa".into()));
     assert_eq!(first["steps"][7]["detail"]["touches"][1]["driver"], "vfio-pci");
     let both = read(&[probe(good()), probe(bad())]);
     assert_eq!((&both["ready"], &both["probes"][0]["ready"]), (&false.into(), &true.into()));
