@@ -6,9 +6,10 @@ use super::execute::{Did, Failure, Work};
 use super::journal::{Before, Bound, Left, Progress, Record};
 use crate::host::{Fact, Host, HostMut};
 use crate::parse::address::Address;
+use std::io;
 
 /// Drivers, each with a file that gives it a function.
-const DRIVERS: &str = "/sys/bus/pci/drivers";
+pub(crate) const DRIVERS: &str = "/sys/bus/pci/drivers";
 
 /// Hands a function over.
 pub(super) fn bind(work: &mut Work<'_>, step: usize, address: &Address, driver: &str) -> Did {
@@ -23,7 +24,7 @@ pub(super) fn bind(work: &mut Work<'_>, step: usize, address: &Address, driver: 
     if work.host.stat(&format!("{DRIVERS}/{driver}")).is_absent() {
         work.run(&["modprobe".to_owned(), "--".to_owned(), driver.to_owned()], &format!("{step}-modprobe"))?;
     }
-    hand_over(work.host, address, driver, Some(driver))?;
+    hand_over(work.host, address, driver, Some(driver)).map_err(|error| Failure::new(error.to_string()))?;
     work.note(&Record::Done { step, after: Vec::new() })
 }
 
@@ -35,23 +36,27 @@ pub(super) fn give_back(work: &Work<'_>, progress: &Progress) -> Did<Vec<Left>> 
     if work.host.stat(&dir).is_absent() {
         return Ok(Vec::new());
     }
-    hand_over(work.host, &bound.address, bound.driver_override.as_deref().unwrap_or(""), bound.driver.as_deref())?;
+    let (driver_override, driver) = (bound.driver_override.as_deref().unwrap_or(""), bound.driver.as_deref());
+    hand_over(work.host, &bound.address, driver_override, driver).map_err(|error| Failure::new(error.to_string()))?;
     Ok(Vec::new())
 }
 
-/// Sets the override, and has `driver` take the function; `None`: no driver.
-fn hand_over(host: &dyn HostMut, address: &Address, driver_override: &str, driver: Option<&str>) -> Did {
+/// Sets the override, and has `driver` take the function; `None`: no driver. A write that the kernel does not return from is `TimedOut`.
+pub(crate) fn hand_over(
+    host: &dyn HostMut,
+    address: &Address,
+    driver_override: &str,
+    driver: Option<&str>,
+) -> io::Result<()> {
     let dir = format!("/sys/bus/pci/devices/{address}");
-    let set =
-        |path: &str, value: &str| host.write_attribute(path, value).map_err(|error| Failure::new(error.to_string()));
-    set(&format!("{dir}/driver_override"), driver_override)?;
+    host.write_attribute(&format!("{dir}/driver_override"), driver_override)?;
     let now = bound_to(host, &dir);
     if now.as_deref() != driver {
         if now.is_some() {
-            set(&format!("{dir}/driver/unbind"), &address.to_string())?;
+            host.write_attribute(&format!("{dir}/driver/unbind"), &address.to_string())?;
         }
         if let Some(driver) = driver {
-            set(&format!("{DRIVERS}/{driver}/bind"), &address.to_string())?;
+            host.write_attribute(&format!("{DRIVERS}/{driver}/bind"), &address.to_string())?;
         }
     }
     let now = bound_to(host, &dir);
@@ -59,10 +64,11 @@ fn hand_over(host: &dyn HostMut, address: &Address, driver_override: &str, drive
         return Ok(());
     }
     let name = |driver: Option<&str>| driver.map_or("no driver".to_owned(), str::to_owned);
-    Err(Failure::new(format!("{address} is on {}, not on {}", name(now.as_deref()), name(driver))))
+    Err(io::Error::other(format!("{address} is on {}, not on {}", name(now.as_deref()), name(driver))))
 }
 
-fn bound_to(host: &dyn Host, dir: &str) -> Option<String> {
+/// The driver of the function in a sysfs directory.
+pub(crate) fn bound_to(host: &dyn Host, dir: &str) -> Option<String> {
     let link = host.link(&format!("{dir}/driver")).into_known()?;
     link.rsplit('/').next().map(str::to_owned)
 }

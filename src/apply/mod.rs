@@ -4,7 +4,7 @@
 //! on disk with all that undoing it needs, after it its result ([`journal`]). A transaction that was interrupted is undone by the next
 //! session, before anything else.
 
-mod bind;
+pub(crate) mod bind;
 mod checks;
 mod command;
 mod execute;

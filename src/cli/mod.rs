@@ -1,6 +1,7 @@
 //! One file per verb: arguments in, exit code out. Words for the user stand here and in `report`.
 
 mod apply;
+mod bind;
 mod capture;
 mod change;
 mod check;
@@ -84,6 +85,10 @@ enum Verb {
     Probe(probe::ProbeArgs),
     /// Bring back what a transaction changed
     Rollback(rollback::RollbackArgs),
+    /// Hand functions to vfio now, without a reboot
+    Bind(bind::BindArgs),
+    /// Give functions back to their own drivers now
+    Unbind(bind::UnbindArgs),
     /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
     Rom(rom::RomArgs),
     /// Show who changed what on this host, when, and how it ended
@@ -179,6 +184,8 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Probe(args)) => probe::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
+        Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
+        Some(Verb::Unbind(args)) => bind::unbind(&cli.global, args),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),

@@ -13,8 +13,9 @@ use clap::{Args, ValueEnum};
 
 /// Arguments of `probe`.
 #[derive(Args, Debug)]
-#[command(after_help = "The device must be on a vfio driver, and nobody may have it open. Each one is reset when\n\
-    it is opened and when it is closed, as it is for a VM; nothing else is changed.\n\n\
+#[command(after_help = "The device must be on a vfio driver, and nobody may have it open.\n\
+    It is reset when it is opened and when it is closed, as it is for a VM;\n\
+    nothing else is changed.\n\n\
     Exit codes: 0 ready, 1 something does not work, 2 usage,\n\
     3 refused (in use, on another driver, not root, no such interface).")]
 pub struct ProbeArgs {

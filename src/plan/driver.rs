@@ -18,6 +18,12 @@ pub(super) fn of(snap: &Snapshot, function: &Function) -> String {
         .to_owned()
 }
 
+/// The same for the running kernel alone: what is handed over now is handed over again after the next boot.
+pub(super) fn of_running(function: &Function) -> String {
+    let best = function.vfio_variants.known().and_then(|variants| variants.first());
+    best.map_or("vfio-pci", |module| driver_of(module)).to_owned()
+}
+
 /// What is not known of a kernel it may lack.
 fn has(kernel: &InstalledKernel, module: &str) -> bool {
     [&kernel.builtin, &kernel.available].iter().any(|all| all.known().is_some_and(|all| all.contains(module)))

@@ -8,6 +8,7 @@ mod blocked;
 mod group;
 mod ids;
 mod isolation;
+mod running;
 mod uses;
 
 use super::case::Case;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 
 pub(super) use ids::exact as exact_ids;
 pub(super) use isolation::{interface, overrides, pretended, unsafe_already};
+pub(super) use running::{of_return, refusals as of_running};
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,6 +9,7 @@ mod claiming;
 mod driver;
 mod expect;
 mod guide_lines;
+mod hand_over;
 mod difference;
 pub mod guards;
 mod live;
@@ -32,6 +33,7 @@ use serde::Serialize;
 
 pub use difference::difference;
 pub use guide_lines::LeftOut;
+pub use hand_over::{HandOver, give_back, hand_over};
 pub use words::Word;
 
 /// The name of the plan file's format.

@@ -4,6 +4,7 @@ use super::{Short, Style, at_host, count, name_within, plain, size, wrap};
 use crate::facts::{Origin, Snapshot, own};
 use crate::host::Kind;
 use crate::plan::Plan;
+use crate::plan::guards::Refusal;
 use crate::steps::{Action, Content, Product, sha256};
 use similar::TextDiff;
 use unicode_width::UnicodeWidthStr;
@@ -73,8 +74,14 @@ fn devices(style: &Style, snap: &Snapshot, plan: &Plan) -> String {
 }
 
 fn refused(style: &Style, plan: &Plan) -> String {
-    let mut text = format!("\n{}: nothing is planned, for these reasons.\n", style.error("refused"));
-    for refusal in &plan.refused {
+    let head = format!("\n{}: nothing is planned, for these reasons.\n", style.error("refused"));
+    head + &refusals(style, &plan.refused)
+}
+
+/// Refusals with their reasons, and what allows them.
+pub(super) fn refusals(style: &Style, all: &[Refusal]) -> String {
+    let mut text = String::new();
+    for refusal in all {
         text.push_str(&format!("\n{}  {}\n", style.strong(refusal.guard), plain(&refusal.subject)));
         text.push_str(&wrap(&plain(&refusal.reason), 2, style.text_width()));
         if refusal.allowable {

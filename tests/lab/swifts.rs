@@ -11,14 +11,20 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 2] = [
+static TABLE: [Row; 5] = [
     Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
-    Row {
-        what: "probe",
-        hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)],
-        cards: &[Card::Nic, Card::Nvme, Card::Usb, Card::Multi, Card::Gpu, Card::Bridge],
-    },
+    Row { what: "bind", hosts: &[(13, Vendor::Intel), (12, Vendor::Intel)], cards: ALL },
+    Row { what: "bind", hosts: &[(13, Vendor::Amd)], cards: NO_NVME },
+    Row { what: "probe", hosts: &[(13, Vendor::Intel), (12, Vendor::Intel)], cards: ALL },
+    Row { what: "probe", hosts: &[(13, Vendor::Amd)], cards: NO_NVME },
 ];
+
+/// One of each kind.
+const ALL: &[Card] =
+    &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
+
+/// The same where the emulated NVMe does not answer.
+const NO_NVME: &[Card] = &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge];
 
 /// What `LAB=subset` runs of these: the quickest.
 pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];

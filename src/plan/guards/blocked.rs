@@ -30,23 +30,12 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     if case.chosen.is_empty() {
         return Vec::new();
     }
-    let mut refused: Vec<Refusal> =
-        case.findings.iter().filter(|finding| blocks(case, finding)).map(of_finding).collect();
+    let mut refused = hopeless(case);
     for function in &case.chosen {
-        let name = function.name();
-        let device = [("device", name.as_str())];
-        match () {
-            () if is_endpoint(function) == Some(false) => {
-                refused.push(Refusal::firm("bridge", function.address, &device));
-            }
-            () if function.dead == Fact::Known(true) => {
-                refused.push(Refusal::firm("dead", function.address, &device));
-            }
-            // One that is on vfio already was put there by whatever creates it.
-            () if function.physical.known().is_some() && !function.on_vfio() => {
-                refused.push(Refusal::firm("virtual-function", function.address, &device));
-            }
-            () => {}
+        // One that is on vfio already was put there by whatever creates it.
+        if function.physical.known().is_some() && !function.on_vfio() {
+            let device = [("device", &*function.name())];
+            refused.push(Refusal::firm("virtual-function", function.address, &device));
         }
     }
     if refused.is_empty() && case.adopted.is_none() {
@@ -54,6 +43,22 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     }
     if case.runs() && refused.is_empty() {
         refused.extend(iommu_unseen(case));
+    }
+    refused
+}
+
+/// What neither a plan nor a command mends.
+pub(super) fn hopeless(case: &Case<'_>) -> Vec<Refusal> {
+    let mut refused: Vec<Refusal> =
+        case.findings.iter().filter(|finding| blocks(case, finding)).map(of_finding).collect();
+    for function in &case.chosen {
+        let name = function.name();
+        let device = [("device", name.as_str())];
+        if is_endpoint(function) == Some(false) {
+            refused.push(Refusal::firm("bridge", function.address, &device));
+        } else if function.dead == Fact::Known(true) {
+            refused.push(Refusal::firm("dead", function.address, &device));
+        }
     }
     refused
 }

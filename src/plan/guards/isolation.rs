@@ -73,7 +73,7 @@ pub fn overrides(case: &Case<'_>) -> Option<Vec<String>> {
 }
 
 /// Interrupt remapping is off, and nothing says yet that devices may be passed without.
-fn interrupts(case: &Case<'_>) -> Option<Refusal> {
+pub(super) fn interrupts(case: &Case<'_>) -> Option<Refusal> {
     let off = case.snap.iommu.interrupt_remapping == Fact::Known(false);
     let runs = case.snap.iommu.running() == Fact::Known(true);
     if !off || !runs || case.chosen.is_empty() || unsafe_already(case) {

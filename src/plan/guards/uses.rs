@@ -9,6 +9,15 @@ use crate::host::Fact;
 use std::collections::BTreeMap;
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
+    let mut refused = used(case);
+    refused.extend(dormant_ids(case));
+    refused.extend(missing_port(case));
+    refused.extend(console(case));
+    refused
+}
+
+/// What somebody uses now.
+pub(super) fn used(case: &Case<'_>) -> Vec<Refusal> {
     let mut refused = Vec::new();
     // What is on a vfio driver is used by a VM at most, and stays there.
     for function in case.chosen.iter().filter(|f| !f.on_vfio()) {
@@ -32,9 +41,6 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
             ));
         }
     }
-    refused.extend(dormant_ids(case));
-    refused.extend(missing_port(case));
-    refused.extend(console(case));
     refused
 }
 
@@ -107,7 +113,7 @@ fn unseen_storage(case: &Case<'_>, function: &Function) -> Option<String> {
 }
 
 /// Every screen is given away, and there is no other way to see the host, or none is known of.
-fn console(case: &Case<'_>) -> Option<Refusal> {
+pub(super) fn console(case: &Case<'_>) -> Option<Refusal> {
     // Class 03 02 has no outputs.
     let shows = |f: &&Function| f.is_display() && f.base_class() != Some(0x0302) && !f.on_vfio();
     let mut screens = case.snap.pci.functions.iter().filter(shows).peekable();

@@ -30,7 +30,7 @@ want 1 no-iommu-driver vfioneer probe "$nic"
 said no-iommu-driver 'modprobe vfio_iommu_type1'
 modprobe vfio_iommu_type1
 
-for card in "$nic" "$nvme" "$usb"; do
+for card in "$nic" "$usb" ${nvme:+"$nvme"}; do
     [ -e "$devices/$card" ] || continue
     give "$card" vfio-pci
     before=$(state "$card")

@@ -1,0 +1,278 @@
+//! Handing functions to vfio now, and taking them back, without a reboot and without a trace after one.
+//!
+//! Goes in: a host that can be changed, and what [`crate::plan::hand_over`] found. Comes out: the functions on their new drivers, read back,
+//! or everything as it was. What was handed over is in a [`Ledger`] in `/run` before the first move, so that whatever ends the program, the
+//! next one takes back what was half done.
+
+mod display;
+mod ledger;
+mod moves;
+mod native;
+mod users;
+
+pub use ledger::{Ledger, Record, State};
+pub use moves::{Move, Way};
+pub use users::{end, holders, manager};
+
+use crate::error::{Error, Result};
+use crate::facts::Snapshot;
+use crate::facts::pci::Function;
+use crate::host::change::Lock;
+use crate::host::{Caller, HostMut, Kind};
+use crate::parse::address::Address;
+use ledger::DIR;
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The lock of commands that hand over; not that of transactions, which may take minutes.
+const LOCK: &str = "/run/vfioneer/lock";
+/// How long another command is waited for: a VM that starts must not fail because one beside it does.
+const WAIT: Duration = Duration::from_secs(120);
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is told while it works.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A move is made, or taken back.
+    Move(Way, &'a Move),
+    /// What was interrupted is taken back first.
+    Recovering,
+}
+
+/// Who listens.
+pub type Listener<'a> = &'a mut dyn FnMut(Event<'_>);
+
+/// One command at work; no other hands anything over meanwhile.
+pub struct Desk<'a> {
+    host: &'a dyn HostMut,
+    _lock: Lock,
+}
+
+impl<'a> Desk<'a> {
+    /// Waits for its turn. Refuses, with nothing changed, whoever may not change this host, and a host that does not run.
+    pub fn open(host: &'a dyn HostMut, caller: &Caller) -> Result<Desk<'a>> {
+        if host.kind() != Kind::Live {
+            return Err(Error::refused(format!("{} does not run: nothing can be handed over there", host.label()))
+                .hint("run the command on the host itself, without --root and --from"));
+        }
+        if !caller.is_root() {
+            return Err(
+                Error::refused("handing devices over needs root").hint(format!("sudo {}", caller.argv.join(" ")))
+            );
+        }
+        let cannot = |error: io::Error| Error::refused(format!("cannot write in {DIR}: {error}"));
+        host.make_dir(DIR, true).map_err(cannot)?;
+        let end = Instant::now() + WAIT;
+        loop {
+            if let Some(lock) = host.lock(LOCK).map_err(cannot)? {
+                return Ok(Desk { host, _lock: lock });
+            }
+            if Instant::now() >= end || host.interrupt().asked() {
+                return Err(
+                    Error::refused("another vfioneer is handing devices over").hint("wait until it has finished")
+                );
+            }
+            sleep(TICK);
+        }
+    }
+
+    /// Takes back what an interrupted command left half done. Gives the records that were.
+    pub fn recover(&self, listen: Listener<'_>) -> Result<Vec<Record>> {
+        let mut ledger = Ledger::load(self.host)?;
+        let mut recovered = Vec::new();
+        while let Some(index) = ledger.records.iter().position(|one| matches!(one.state, State::Going | State::Coming))
+        {
+            listen(Event::Recovering);
+            let record = ledger.records.get(index).cloned();
+            self.back(&mut ledger, index, listen)?;
+            recovered.extend(record);
+        }
+        Ok(recovered)
+    }
+
+    /// The moves that hand functions over, each to a driver, with what else holds a display.
+    pub fn moves(&self, snap: &Snapshot, functions: &[(Address, String)]) -> Result<Vec<Move>> {
+        let displays: Vec<&Function> = functions
+            .iter()
+            .filter_map(|(address, _)| snap.pci.get(address))
+            .filter(|f| {
+                f.is_display() && f.driver.known().is_some() || f.boot_display == crate::host::Fact::Known(true)
+            })
+            .collect();
+        let mut moves = display::moves(self.host, &displays);
+        for (address, driver) in functions {
+            let one = Move::driver(self.host, *address, Some(driver.clone()));
+            moves.push(one.map_err(|error| Error::refused(error.to_string()))?);
+        }
+        Ok(moves)
+    }
+
+    /// Makes moves and remembers them. If one fails, all are taken back; so they are if `ready`, which is asked before the first function
+    /// leaves its driver, says why not.
+    pub fn make(
+        &self,
+        moves: Vec<Move>,
+        ready: &mut dyn FnMut() -> io::Result<()>,
+        listen: Listener<'_>,
+    ) -> Result<()> {
+        let mut ledger = Ledger::load(self.host)?;
+        not_stuck(&ledger, &moves.iter().filter_map(Move::address).collect::<Vec<_>>())?;
+        ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
+        self.save(&mut ledger)?;
+        let index = ledger.records.len() - 1;
+        self.go(&mut ledger, index, ready, listen)?;
+        self.set(&mut ledger, index, State::There)
+    }
+
+    /// Gives functions back: to the driver from which they were taken, or, where that is not known, to their native one. Gives what
+    /// was done.
+    pub fn give_back(&self, functions: &[&Function], listen: Listener<'_>) -> Result<Vec<(Way, Move)>> {
+        let addresses: Vec<Address> = functions.iter().map(|f| f.address).collect();
+        let mut ledger = Ledger::load(self.host)?;
+        not_stuck(&ledger, &addresses)?;
+        let known: Vec<Address> =
+            ledger.records.iter().flat_map(|r| r.moves.iter().filter_map(Move::address)).collect();
+        ledger.records = ledger.records.into_iter().flat_map(|record| split(record, &addresses)).collect();
+        self.save(&mut ledger)?;
+        let mut done = Vec::new();
+        while let Some(index) = ledger.records.iter().rposition(|record| record.state == State::Coming) {
+            let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
+            self.back(&mut ledger, index, listen)?;
+            done.extend(moves.into_iter().rev().map(|one| (Way::Back, one)));
+        }
+        let mut moves = Vec::new();
+        for function in functions.iter().filter(|f| f.on_vfio() && !known.contains(&f.address)) {
+            let to = native::driver(self.host, function).map_err(|error| Error::refused(error.to_string()))?;
+            let one = Move::driver(self.host, function.address, to);
+            moves.push(one.map_err(|error| Error::refused(error.to_string()))?);
+        }
+        if !moves.is_empty() {
+            done.extend(moves.iter().map(|one| (Way::There, one.clone())));
+            ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
+            self.save(&mut ledger)?;
+            let index = ledger.records.len() - 1;
+            self.go(&mut ledger, index, &mut || Ok(()), listen)?;
+            // They are where they belong: there is nothing to remember.
+            ledger.records.remove(index);
+            self.save(&mut ledger)?;
+        }
+        Ok(done)
+    }
+
+    /// Makes the moves of a record; if one fails, takes all of it back.
+    fn go(
+        &self,
+        ledger: &mut Ledger,
+        index: usize,
+        ready: &mut dyn FnMut() -> io::Result<()>,
+        listen: Listener<'_>,
+    ) -> Result<()> {
+        let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
+        let first = moves.iter().position(|one| one.address().is_some());
+        for (number, one) in moves.iter().enumerate() {
+            let may = match () {
+                () if self.host.interrupt().asked() => Err(io::Error::other("it was interrupted")),
+                () if Some(number) == first => ready(),
+                () => Ok(()),
+            };
+            let made = may.and_then(|()| {
+                listen(Event::Move(Way::There, one));
+                one.make(self.host)
+            });
+            let Err(error) = made else { continue };
+            if error.kind() == io::ErrorKind::TimedOut {
+                return Err(self.stuck(ledger, index, &error));
+            }
+            self.back(ledger, index, listen)?;
+            return Err(
+                Error::failed(format!("{error}. Everything was taken back")).hint("this host is as it was before")
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes the moves of a record back and forgets it.
+    fn back(&self, ledger: &mut Ledger, index: usize, listen: Listener<'_>) -> Result<()> {
+        self.set(ledger, index, State::Coming)?;
+        let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
+        let mut failed: Option<io::Error> = None;
+        for one in moves.iter().rev() {
+            listen(Event::Move(Way::Back, one));
+            match one.back(self.host) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(self.stuck(ledger, index, &error)),
+                // What can be brought back is, whatever one of them does.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(Error::incomplete(format!("not everything could be brought back: {error}"))
+                .hint("remove the cause, then try again: any command of vfioneer's that hands over goes on there")
+                .hint("a reboot gives every device its driver again"));
+        }
+        ledger.records.remove(index);
+        self.save(ledger)
+    }
+
+    /// Notes that only a boot helps, and says so.
+    fn stuck(&self, ledger: &mut Ledger, index: usize, error: &io::Error) -> Error {
+        let why = error.to_string();
+        let noted = self.set(ledger, index, State::Stuck(why.clone()));
+        let error = stuck(&why);
+        match noted {
+            Ok(()) => error,
+            Err(other) => error.hint(other.message),
+        }
+    }
+
+    fn set(&self, ledger: &mut Ledger, index: usize, state: State) -> Result<()> {
+        if let Some(record) = ledger.records.get_mut(index) {
+            record.state = state;
+        }
+        self.save(ledger)
+    }
+
+    fn save(&self, ledger: &mut Ledger) -> Result<()> {
+        ledger.save(self.host).map_err(|error| {
+            Error::refused(format!("cannot write in {DIR}: {error}")).hint("make room in /run, then try again")
+        })
+    }
+}
+
+/// A record as one that comes back for these functions, and what stays of it. What else it moved comes back with the last function.
+fn split(record: Record, addresses: &[Address]) -> Vec<Record> {
+    if record.state != State::There || !record.has(addresses) {
+        return vec![record];
+    }
+    let chosen = |one: &Move| one.address().is_some_and(|address| addresses.contains(&address));
+    let (coming, staying): (Vec<Move>, Vec<Move>) = record.moves.iter().cloned().partition(chosen);
+    if staying.iter().all(|one| one.address().is_none()) {
+        return vec![Record { state: State::Coming, ..record }];
+    }
+    let staying = Record { moves: staying, ..record.clone() };
+    vec![staying, Record { state: State::Coming, moves: coming, ..record }]
+}
+
+/// Refuses functions with which the kernel hangs.
+fn not_stuck(ledger: &Ledger, addresses: &[Address]) -> Result<()> {
+    ledger
+        .records
+        .iter()
+        .filter(|record| record.has(addresses))
+        .find_map(|record| match &record.state {
+            State::Stuck(why) => Some(Err(stuck(why))),
+            _ => None,
+        })
+        .unwrap_or(Ok(()))
+}
+
+fn stuck(why: &str) -> Error {
+    Error::incomplete(format!("the kernel hangs with this device: {why}"))
+        .hint("what is left of the write cannot be ended; only a reboot helps, and may itself have to be forced")
+        .hint("dmesg says where the driver waits")
+}
+
+#[cfg(test)]
+mod tests;
