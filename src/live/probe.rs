@@ -18,8 +18,8 @@ use crate::parse::address::Address;
 use std::time::Duration;
 use tried::Event;
 
-/// Opening and closing resets the device: 60 s at the most where it stays busy after a function level reset (Linux 6.12
-/// `drivers/pci/pci.c` `PCIE_RESET_READY_POLL_MS`), 1 s as a rule.
+/// Opening and closing resets the device, which takes a second at the most as a rule. The kernel itself waits 60 s for a device to
+/// come back (Linux 6.12 `drivers/pci/pci.c` `PCIE_RESET_READY_POLL_MS`); one that needs half of that starts no VM in time.
 const LIMIT: Duration = Duration::from_secs(30);
 /// This very program, even if its file was replaced meanwhile.
 const OURSELVES: &str = "/proc/self/exe";
