@@ -10,6 +10,7 @@ mod history;
 mod list;
 mod overview;
 mod plan;
+mod probe;
 mod reset;
 mod rollback;
 mod rom;
@@ -81,6 +82,8 @@ enum Verb {
     Apply(apply::ApplyArgs),
     /// Is every expectation of the last transaction true now, or will it be in the next boot?
     Verify(verify::VerifyArgs),
+    /// Open devices through vfio as a VM would: BARs, interrupts, DMA, option ROM, what a reset touches
+    Probe(probe::ProbeArgs),
     /// Bring back what a transaction changed
     Rollback(rollback::RollbackArgs),
     /// Hand functions to vfio now, without a reboot
@@ -181,6 +184,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Check(args)) => check::run(&cli.global, args),
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
+        Some(Verb::Probe(args)) => probe::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),

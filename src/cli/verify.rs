@@ -1,14 +1,16 @@
 //! `vfioneer verify`: is every expectation of a transaction true now, and will it be in the next boot?
 
-use super::{Answer, Global};
+use super::{Answer, Global, probe};
 use crate::apply::history;
 use crate::apply::store::Transaction;
 use crate::error::{Error, Result};
-use crate::facts::{self, Needs};
-use crate::host::{Host, console};
+use crate::facts::{self, Needs, Snapshot};
+use crate::host::{Host, TreeMut, console};
+use crate::live::probe::Probe;
 use crate::report::at_host;
 use crate::report::verify::{self as report, Asked};
-use crate::verify::{self, Applied, State};
+use crate::steps::Expectation;
+use crate::verify::{self, Applied, Outcome, State};
 use clap::Args;
 
 /// The exit code where something cannot be known.
@@ -25,6 +27,9 @@ pub struct VerifyArgs {
     /// Ask only whether what boots next will still do what was applied
     #[arg(long)]
     next_boot: bool,
+    /// Open the devices through vfio, too, as `vfioneer probe` does; that resets them
+    #[arg(long, conflicts_with = "next_boot")]
+    probe: bool,
     /// Print only what is not true, and nothing while vfioneer itself is at work
     #[arg(short, long)]
     quiet: bool,
@@ -32,6 +37,7 @@ pub struct VerifyArgs {
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
     global.has_history()?;
+    let opener = if args.probe { Some(probe::host(global)?) } else { None };
     let host = global.host()?;
     let Some(transaction) = find(host.as_ref(), args)? else { return Ok(Answer::yes(String::new())) };
     let label = host.label();
@@ -39,12 +45,15 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
     let read = || facts::collect(host.as_ref(), needs);
     let snap = if args.quiet { read() } else { console::with_progress(&format!("reading {label}"), read) };
     let expect = &transaction.plan.expect;
-    let outcomes = if args.next_boot {
+    let mut outcomes = if args.next_boot {
         verify::next_boot(&snap, expect)
     } else {
         let boot_id = transaction.journal.boot_id.as_deref().filter(|_| transaction.plan.reboot);
         verify::running(&snap, &Applied { expect, boot_id })
     };
+    if let Some(opener) = opener {
+        outcomes.extend(probed(&opener, &snap, expect));
+    }
     let asked = Asked { id: transaction.id, next_boot: args.next_boot };
     let text = match global.json {
         true => report::json(asked, &outcomes),
@@ -56,6 +65,22 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
         () => 0,
     };
     Ok(Answer { text, code })
+}
+
+/// Opens each function that is to be on a vfio driver, and is there.
+fn probed(host: &TreeMut, snap: &Snapshot, expect: &[Expectation]) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for expectation in expect {
+        let Expectation::Driver { address, .. } = expectation else { continue };
+        let Some(function) = snap.pci.get(address).filter(|function| function.on_vfio()) else { continue };
+        let answer = match probe::every(host, snap, function, None) {
+            Ok(probes) if probes.iter().all(Probe::is_ready) => verify::Answer::Ready,
+            Ok(_) => verify::Answer::NotReady,
+            Err(error) => verify::Answer::NotTried(error.message),
+        };
+        outcomes.push(verify::probed(address, &answer));
+    }
+    outcomes
 }
 
 /// The transaction that is asked about; none for a hook that has nothing to ask.

@@ -4,6 +4,7 @@
 //! command brings everything back itself, whatever happens.
 
 pub mod hand_over;
+pub mod probe;
 pub mod reset;
 pub mod rom;
 mod switch;

@@ -9,6 +9,7 @@ pub mod list;
 pub mod markdown;
 pub mod overview;
 pub mod plan;
+pub mod probe;
 pub mod reset;
 pub mod rom;
 pub mod transaction;

@@ -6,6 +6,9 @@
 mod boot;
 mod device;
 mod file;
+mod probed;
+
+pub use probed::{Answer, probed};
 
 use crate::facts::{Evidence, Snapshot};
 use crate::host::Why;

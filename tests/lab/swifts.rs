@@ -11,7 +11,7 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 5] = [
+static TABLE: [Row; 6] = [
     Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
     // What the lab promises to the others.
     Row {
@@ -36,6 +36,7 @@ static TABLE: [Row; 5] = [
         hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)],
         cards: &[Card::Nic, Card::Multi, Card::Nvme],
     },
+    Row { what: "probe", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: KINDS },
     Row { what: "gone", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic, Card::Virtio] },
 ];
 

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 const APPEAR: Duration = Duration::from_secs(20);
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(10);
-/// What the kernel forgets with a function, in the order in which it is set again (Linux Documentation/ABI/testing/sysfs-bus-pci).
-const KEPT: &[&str] = &["driver_override", "reset_method", "d3cold_allowed", "power/control"];
+/// What the kernel forgets with a function, in the order in which it is set again (Linux Documentation/ABI/testing/sysfs-bus-pci). Drivers
+/// set the last one themselves.
+const KEPT: &[&str] = &["driver_override", "reset_method", "d3cold_allowed", CONTROL];
+const CONTROL: &str = "power/control";
 /// The number of virtual functions.
 const VFS: &str = "sriov_numvfs";
 
@@ -96,12 +98,16 @@ impl Removed {
         }
         for kept in &self.functions {
             let dir = dir(&kept.address);
-            for (name, value) in &kept.values {
-                let path = format!("{dir}/{name}");
-                if host.value(&path) != Fact::Known(value.clone()) {
-                    host.write_attribute(&path, value)?;
-                }
-            }
+            let set = |wanted: &dyn Fn(&str) -> bool| {
+                kept.values.iter().filter(|(name, _)| wanted(name)).try_for_each(|(name, value)| {
+                    let path = format!("{dir}/{name}");
+                    match host.value(&path) == Fact::Known(value.clone()) {
+                        true => Ok(()),
+                        false => host.write_attribute(&path, value),
+                    }
+                })
+            };
+            set(&|name| name != CONTROL)?;
             // The kernel gives a function that appears to the first driver that matches it, whatever `drivers_autoprobe` says
             // (Linux 6.12 drivers/pci/bus.c `pci_bus_add_device`).
             if bound_to(host, &dir) != kept.driver {
@@ -109,6 +115,7 @@ impl Removed {
                 let forced = forced.map_or("", |(_, value)| value.as_str());
                 hand_over(host, &kept.address, forced, kept.driver.as_deref())?;
             }
+            set(&|name| name == CONTROL)?;
             if let Some(count) =
                 kept.vfs.as_ref().filter(|count| host.value(&format!("{dir}/{VFS}")) != Fact::Known((*count).clone()))
             {
