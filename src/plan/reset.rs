@@ -72,7 +72,8 @@ pub fn ladder(
     refusal(snap, &functions, allow_driver)?;
     let mut ladder = Ladder {
         functions: functions.iter().map(|f| f.address).collect(),
-        touched: touched.iter().map(|f| f.address).collect(),
+        // Virtual functions come and go with their physical one.
+        touched: touched.iter().filter(|f| f.physical.known().is_none()).map(|f| f.address).collect(),
         rungs: Vec::new(),
         left_out: Vec::new(),
         advice: advice(snap, main),

@@ -17,11 +17,11 @@ pub use moves::{Move, Way};
 pub(super) use removed::Removed;
 pub use users::{end, holders, manager};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::host::change::Lock;
-use crate::host::{Caller, HostMut, Kind};
+use crate::host::{self, Caller, HostMut};
 use crate::parse::address::Address;
 use ledger::DIR;
 use std::io;
@@ -56,7 +56,7 @@ pub struct Desk<'a> {
 impl<'a> Desk<'a> {
     /// Waits for its turn. Refuses, with nothing changed, whoever may not change this host, and a host that does not run.
     pub fn open(host: &'a dyn HostMut, caller: &Caller) -> Result<Desk<'a>> {
-        if host.kind() != Kind::Live {
+        if host.kind() != host::Kind::Live {
             return Err(Error::refused(format!("{} does not run: nothing can be handed over there", host.label()))
                 .hint("run the command on the host itself, without --root and --from"));
         }
@@ -100,9 +100,7 @@ impl<'a> Desk<'a> {
         let displays: Vec<&Function> = functions
             .iter()
             .filter_map(|(address, _)| snap.pci.get(address))
-            .filter(|f| {
-                f.is_display() && f.driver.known().is_some() || f.boot_display == crate::host::Fact::Known(true)
-            })
+            .filter(|f| f.is_display() && f.driver.known().is_some() || f.boot_display == host::Fact::Known(true))
             .collect();
         let mut moves = display::moves(self.host, &displays);
         for (address, driver) in functions {
@@ -129,13 +127,17 @@ impl<'a> Desk<'a> {
         self.set(&mut ledger, index, State::There)
     }
 
-    /// Makes moves for as long as some work takes. What interrupts it, the next command takes back.
-    pub(super) fn during<T>(&self, moves: Vec<Move>, work: impl FnOnce() -> T) -> Result<T> {
+    /// Makes moves for as long as some work takes. What interrupts it, the next command takes back. The inner error is that of a move
+    /// that could not be made.
+    pub(super) fn during(&self, moves: Vec<Move>, work: impl FnOnce() -> io::Result<()>) -> Result<io::Result<()>> {
         let mut ledger = Ledger::load(self.host)?;
         ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
         self.save(&mut ledger)?;
         let index = ledger.records.len() - 1;
-        self.go(&mut ledger, index, &mut || Ok(()), &mut |_| ())?;
+        match self.go(&mut ledger, index, &mut || Ok(()), &mut |_| ()) {
+            Err(error) if error.kind == Kind::Failed => return Ok(Err(io::Error::other(error.message))),
+            other => other?,
+        }
         let done = work();
         self.back(&mut ledger, index, &mut |_| ())?;
         Ok(done)

@@ -15,7 +15,8 @@ const APPEAR: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(10);
 /// What the kernel forgets with a function, in the order in which it is set again (Linux Documentation/ABI/testing/sysfs-bus-pci). Drivers
 /// set the last one themselves.
-const KEPT: &[&str] = &["driver_override", "reset_method", "d3cold_allowed", CONTROL];
+const KEPT: &[&str] = &["driver_override", METHODS, "d3cold_allowed", CONTROL];
+const METHODS: &str = "reset_method";
 const CONTROL: &str = "power/control";
 /// The number of virtual functions.
 const VFS: &str = "sriov_numvfs";
@@ -76,6 +77,10 @@ impl Removed {
         for kept in self.functions.iter().rev() {
             // One behind another of them went with it.
             if !host.stat(&dir(&kept.address)).is_absent() {
+                // Not every driver takes its virtual functions away, and those that stay are in the way of new ones.
+                if kept.vfs.is_some() {
+                    long_write(host, &format!("{}/{VFS}", dir(&kept.address)), "0")?;
+                }
                 long_write(host, &format!("{}/remove", dir(&kept.address)), "1")?;
             }
         }
@@ -101,9 +106,13 @@ impl Removed {
             let set = |wanted: &dyn Fn(&str) -> bool| {
                 kept.values.iter().filter(|(name, _)| wanted(name)).try_for_each(|(name, value)| {
                     let path = format!("{dir}/{name}");
-                    match host.value(&path) == Fact::Known(value.clone()) {
+                    let now = host.value(&path).into_known().unwrap_or_default();
+                    // A method that the kernel does not see any more cannot be set again.
+                    let there = |word: &&str| name != METHODS || now.split_whitespace().any(|known| known == *word);
+                    let wanted = value.split_whitespace().filter(there).collect::<Vec<_>>().join(" ");
+                    match wanted == now || wanted.is_empty() {
                         true => Ok(()),
-                        false => host.write_attribute(&path, value),
+                        false => host.write_attribute(&path, &wanted),
                     }
                 })
             };
