@@ -7,7 +7,7 @@ use crate::apply::Session;
 use crate::error::{Error, Result};
 use crate::facts::{Needs, Snapshot};
 use crate::goal::Request;
-use crate::host::{Caller, Fact, Interrupt, console};
+use crate::host::{Caller, Fact, Host, Interrupt, Kind, console};
 use crate::plan::{self, Plan};
 use crate::report::plan::Next;
 use crate::report::{self, Style};
@@ -51,6 +51,9 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Answer> {
     // What was interrupted is undone before the plan is made. The locks are not held while somebody reads it.
     let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
     change::is_whole(&recovered)?;
+    if host.kind() == Kind::Live {
+        change::settle(&host)?;
+    }
     let snap = global.snapshot(Needs::PLAN)?;
     let goal = resolved(request.clone(), &snap)?;
     let plan = plan::make(&snap, &goal);

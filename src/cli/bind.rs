@@ -1,6 +1,6 @@
 //! `vfioneer bind` and `vfioneer unbind`: functions go to vfio now, and come back, without a reboot.
 
-use super::change::{self, consent};
+use super::change::{self, consent, settle};
 use super::{Answer, Global, quoted};
 use crate::error::Result;
 use crate::facts::Needs;
@@ -88,7 +88,7 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
     };
     guards::check_names(&request.allow)?;
     let host = change::host(global)?.heeding(Interrupt::watch());
-    recover(&host)?;
+    settle(&host)?;
     let snap = global.snapshot(NEEDS)?;
     let goal = request.resolve(&snap.pci)?;
     let found = plan::hand_over(&snap, &with_stops(&goal, args));
@@ -139,7 +139,7 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
 pub(super) fn unbind(global: &Global, args: &UnbindArgs) -> Result<Answer> {
     let request = Request { devices: args.device.clone(), only: args.only, ..Request::default() };
     let host = change::host(global)?.heeding(Interrupt::watch());
-    recover(&host)?;
+    settle(&host)?;
     let snap = global.snapshot(NEEDS)?;
     let goal = request.resolve(&snap.pci)?;
     let found = plan::give_back(&snap, &goal);
@@ -156,17 +156,6 @@ pub(super) fn unbind(global: &Global, args: &UnbindArgs) -> Result<Answer> {
     let functions: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
     let done = Desk::open(&host, &Caller::new())?.give_back(&functions, &mut |event| tell(global, event))?;
     Ok(answer(global, "unbind", &done, &found.ready, began, false, ""))
-}
-
-/// What an interrupted command left half done is taken back before anything else, and before anybody is asked.
-fn recover(host: &TreeMut) -> Result<()> {
-    let desk = Desk::open(host, &Caller::new())?;
-    let mut told = |event: Event<'_>| {
-        if matches!(event, Event::Recovering) {
-            console::stderr("A command that handed devices over was interrupted; it is taken back first.\n");
-        }
-    };
-    desk.recover(&mut told).map(|_| ())
 }
 
 /// The goal as it is judged first: what is going to be stopped is not in the way yet.

@@ -3,7 +3,8 @@
 use super::Global;
 use crate::apply::{Event, Recovered};
 use crate::error::{Error, Result};
-use crate::host::{Tree, TreeMut, console};
+use crate::host::{Caller, Tree, TreeMut, console};
+use crate::live::hand_over::{self, Desk};
 use crate::report::plan::what;
 use crate::report::{cut, plain};
 
@@ -58,6 +59,17 @@ impl Progress {
         self.seconds = 0;
         console::stderr(&text);
     }
+}
+
+/// What an interrupted command that handed devices over left half done is taken back before anything else, and before anybody is asked.
+pub(super) fn settle(host: &TreeMut) -> Result<()> {
+    let desk = Desk::open(host, &Caller::new())?;
+    let mut told = |event: hand_over::Event<'_>| {
+        if matches!(event, hand_over::Event::Recovering) {
+            console::stderr("A command that handed devices over was interrupted; it is taken back first.\n");
+        }
+    };
+    desk.recover(&mut told).map(|_| ())
 }
 
 /// Fails if finishing an interrupted rollback left something that a person has to look at first.

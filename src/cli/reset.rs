@@ -50,8 +50,8 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
         return inside(global, args);
     }
     let host = change::host(global)?.heeding(Interrupt::watch());
+    change::settle(&host)?;
     let desk = Desk::open(&host, &Caller::new())?;
-    desk.recover(&mut |_| ())?;
     let snap = global.snapshot(Needs {
         pci_details: true,
         candidates: true,

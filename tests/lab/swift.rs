@@ -10,7 +10,7 @@ use crate::swifts::Swift;
 use crate::{cards, disk, guest, variant};
 
 /// A script that takes longer hangs, most likely in the kernel.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(850);
 
 /// What the kernel is told: besides what all hosts are (`image/root/words.sh`), what makes it start sooner.
 const WORDS: &str = "console=ttyS0 norandmaps mitigations=off panic=-1 loglevel=5 nokaslr cryptomgr.notests";

@@ -13,7 +13,7 @@ pub fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     if refused.is_empty() && case.snap.iommu.running() != Fact::Known(true) {
         refused.push(Refusal::firm("iommu-not-running", "host", &[]));
     }
-    refused.extend(uses::used(case));
+    refused.extend(uses::used(case, "in-use-now"));
     refused.extend(uses::console(case));
     refused.extend(group::refusals(case));
     refused.extend(isolation::interrupts(case));

@@ -9,15 +9,15 @@ use crate::host::Fact;
 use std::collections::BTreeMap;
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
-    let mut refused = used(case);
+    let mut refused = used(case, "in-use");
     refused.extend(dormant_ids(case));
     refused.extend(missing_port(case));
     refused.extend(console(case));
     refused
 }
 
-/// What somebody uses now.
-pub(super) fn used(case: &Case<'_>) -> Vec<Refusal> {
+/// What somebody uses now; `of_process` is the sentence about a VM or process that has a function open.
+pub(super) fn used(case: &Case<'_>, of_process: &str) -> Vec<Refusal> {
     let mut refused = Vec::new();
     // What is on a vfio driver is used by a VM at most, and stays there.
     for function in case.chosen.iter().filter(|f| !f.on_vfio()) {
@@ -30,7 +30,8 @@ pub(super) fn used(case: &Case<'_>) -> Vec<Refusal> {
         let name = function.name();
         for (guard, users) in by_guard {
             let values = [("device", name.as_str()), ("users", &list(users))];
-            refused.push(Refusal::allowable(guard, guard, function.address, &values));
+            let sentence = if guard == "in-use" { of_process } else { guard };
+            refused.push(Refusal::allowable(guard, sentence, function.address, &values));
         }
         if let Some(what) = unseen_storage(case, function) {
             refused.push(Refusal::allowable(
