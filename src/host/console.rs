@@ -87,14 +87,17 @@ pub fn stderr_is_terminal() -> bool {
 
 /// All of standard input, up to [`super::READ_LIMIT`].
 pub fn stdin() -> Fact<Vec<u8>> {
-    limited(std::io::stdin().lock())
+    limited(std::io::stdin().lock(), 0)
 }
 
 /// A file that the user names on the command line, wherever it is.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn user_file(path: &str) -> Fact<Vec<u8>> {
     match std::fs::File::open(path) {
-        Ok(file) => limited(file),
+        Ok(file) => {
+            let size = file.metadata().map_or(0, |stat| stat.len());
+            limited(file, usize::try_from(size).unwrap_or(READ_LIMIT))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Fact::Absent,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Fact::Unknown(Why::NotPermitted),
         Err(error) => Fact::Unknown(Why::Io(words(&error))),
@@ -106,8 +109,9 @@ fn words(error: &std::io::Error) -> String {
     error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-fn limited(source: impl Read) -> Fact<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// All of a source; `expected`: how much that may be, for which room is made at once.
+fn limited(source: impl Read, expected: usize) -> Fact<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected.min(READ_LIMIT) + 1);
     match source.take(READ_LIMIT as u64 + 1).read_to_end(&mut bytes) {
         Ok(read) if read > READ_LIMIT => Fact::Unknown(Why::TooLarge),
         Ok(_) => Fact::Known(bytes),
