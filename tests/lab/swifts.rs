@@ -46,8 +46,15 @@ static TABLE: [Row; 8] = [
 const KINDS: &[Card] =
     &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
 
-/// What `LAB=subset` runs of these: the quickest.
-pub const SUBSET: [&str; 3] = ["swift-rom-intel", "swift-rom-amd", "swift-rom-intel-debian12"];
+/// What `LAB=subset` runs of these: each script but those that repeat themselves.
+pub const SUBSET: [&str; 6] = [
+    "swift-rom-intel",
+    "swift-rom-amd",
+    "swift-rom-intel-debian12",
+    "swift-bind-intel",
+    "swift-reset-amd",
+    "swift-probe-amd",
+];
 
 /// One script on one host.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 # One thing after another: refused, there, and back to what was before.
 for kind in nic gpu audio usb virtio nvme igb; do
     eval "address=\${$kind:-}"
-    [ -n "$address" ] || continue
+    [ -e "$devices/${address:-none}" ] || continue
     before=$(state "$address")
     own=$(driver "$address")
     [ -n "$own" ] || problem "$kind has no driver at first"
@@ -64,6 +64,24 @@ same 'the slot is on vfio' 'vfio-pci vfio-pci vfio-pci' "$(driver "$multi0") $(d
 want 0 slot-part-back vfioneer unbind "$multi1" --yes --only
 want 0 slot-back vfioneer unbind "$slot" --yes
 same 'the slot at the end' "$before" "$(state "$multi0" "$multi1" "$multi2")"
+
+# Virtual functions are told from physical ones, and go by themselves.
+if [ -e "$devices/${nvme:-none}/sriov_numvfs" ]; then
+    echo 0 >"$devices/$nvme/sriov_drivers_autoprobe"
+    echo 2 >"$devices/$nvme/sriov_numvfs"
+    virtual=$(basename "$(readlink "$devices/$nvme/virtfn0")")
+    before=$(state "$nvme" "$virtual")
+    want 0 vf vfioneer bind "$virtual" --yes
+    same 'a virtual function alone' 'nvme vfio-pci' "$(driver "$nvme") $(driver "$virtual")"
+    sleep 1000 3<>"/dev/vfio/$(group "$virtual")" &
+    holder=$!
+    want 3 vf-held vfioneer bind "$nvme" --yes
+    grep -q "$virtual" "$out/vf-held" || problem "the virtual function in use is not named: $(cat "$out/vf-held")"
+    kill "$holder"
+    wait "$holder" || true
+    want 0 vf-back vfioneer unbind "$virtual" --yes
+    echo 0 >"$devices/$nvme/sriov_numvfs"
+fi
 
 # What is no function to give away, or not there.
 want 2 nowhere vfioneer bind 0000:7f:00.0 --yes
