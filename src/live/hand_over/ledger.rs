@@ -26,6 +26,8 @@ pub enum State {
     There,
     /// They are being taken back.
     Coming,
+    /// Something could not be brought back, and waits until its functions are given back once more. Why.
+    Left(String),
     /// The kernel did not return from one: only a boot helps. Why.
     Stuck(String),
 }

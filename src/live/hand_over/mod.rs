@@ -119,7 +119,14 @@ impl<'a> Desk<'a> {
         listen: Listener<'_>,
     ) -> Result<()> {
         let mut ledger = Ledger::load(self.host)?;
-        not_stuck(&ledger, &moves.iter().filter_map(Move::address).collect::<Vec<_>>())?;
+        let addresses: Vec<Address> = moves.iter().filter_map(Move::address).collect();
+        not_stuck(&ledger, &addresses)?;
+        for record in ledger.records.iter().filter(|record| record.has(&addresses)) {
+            if let State::Left(why) = &record.state {
+                return Err(Error::refused(format!("this device was not given back whole: {why}"))
+                    .hint("give it back first: `vfioneer unbind` with the same devices"));
+            }
+        }
         ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
         self.save(&mut ledger)?;
         let index = ledger.records.len() - 1;
@@ -233,8 +240,11 @@ impl<'a> Desk<'a> {
             }
         }
         if let Some(error) = failed {
+            // Other devices can be handed over all the same.
+            self.set(ledger, index, State::Left(error.to_string()))?;
+            let addresses: Vec<String> = moves.iter().filter_map(Move::address).map(|a| a.to_string()).collect();
             return Err(Error::incomplete(format!("not everything could be brought back: {error}"))
-                .hint("remove the cause, then try again: any command of vfioneer's that hands over goes on there")
+                .hint(format!("remove the cause, then: vfioneer unbind {}", addresses.join(" ")))
                 .hint("a reboot gives every device its driver again"));
         }
         ledger.records.remove(index);
@@ -268,7 +278,7 @@ impl<'a> Desk<'a> {
 
 /// A record as one that comes back for these functions, and what stays of it. What else it moved comes back with the last function.
 fn split(record: Record, addresses: &[Address]) -> Vec<Record> {
-    if record.state != State::There || !record.has(addresses) {
+    if !matches!(record.state, State::There | State::Left(_)) || !record.has(addresses) {
         return vec![record];
     }
     let chosen = |one: &Move| one.address().is_some_and(|address| addresses.contains(&address));

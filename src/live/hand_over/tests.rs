@@ -193,6 +193,22 @@ fn a_failure_takes_everything_back() {
 }
 
 #[test]
+fn what_its_driver_does_not_take_back_waits_and_keeps_nobody_else() {
+    let (dir, kernel) = (sysfs(), Kernel::default());
+    bind(&host(dir.path(), &kernel)).unwrap();
+    let broken = Kernel { fails: Some("snd_hda_intel"), ..kernel.clone() };
+    let stays = host(dir.path(), &broken);
+    let error = unbind(&stays, &[GPU, SOUND]).unwrap_err();
+    assert_eq!((error.exit_code(), drivers(dir.path())), (5, ["nouveau", "none"].map(str::to_owned)), "{error}");
+    // Another command is not stopped by it; the same devices are.
+    Desk::open(&stays, &root_user()).unwrap().recover(&mut |_| ()).unwrap();
+    assert_eq!(bind(&stays).unwrap_err().exit_code(), 3);
+    unbind(&host(dir.path(), &kernel), &[GPU, SOUND]).unwrap();
+    assert_eq!(drivers(dir.path()), HOME);
+    bind(&host(dir.path(), &kernel)).unwrap();
+}
+
+#[test]
 fn what_hangs_is_told_and_not_tried_again() {
     let (dir, kernel) = (sysfs(), Kernel { hangs: Some("nouveau"), ..Kernel::default() });
     let host = host(dir.path(), &kernel);

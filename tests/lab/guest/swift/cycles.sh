@@ -5,6 +5,9 @@ rounds=200
 all=
 for kind in nic gpu audio usb virtio nvme; do
     eval "address=\${$kind:-}"
+    # snd_hda_intel takes 32 cards, and loses count of those on which it finds no codec, as behind QEMU's AMD IOMMU.
+    [ "$kind" != audio ] || set -- "$devices/$address"/hdaudio*
+    if [ "$kind" = audio ] && [ ! -e "$1" ]; then continue; fi
     [ ! -e "$devices/${address:-none}" ] || all="$all $address"
 done
 # shellcheck disable=SC2086 # words
