@@ -66,7 +66,8 @@ impl Goal {
         for selector in selectors {
             for function in select(selector, pci)? {
                 devices.push(function.address);
-                if function.is_display() && !only {
+                // A virtual function's slot is its physical one's, too.
+                if function.is_display() && !only && function.physical.known().is_none() {
                     devices.extend(pci.slot(&function.address).map(|f| f.address));
                 }
             }

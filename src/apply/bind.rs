@@ -49,7 +49,10 @@ pub(crate) fn hand_over(
     driver: Option<&str>,
 ) -> io::Result<()> {
     let dir = format!("/sys/bus/pci/devices/{address}");
-    host.write_attribute(&format!("{dir}/driver_override"), driver_override)?;
+    let set = |value: &str| host.write_attribute(&format!("{dir}/driver_override"), value);
+    // An override that names another driver (it was set too late) keeps this one from binding: it comes last then.
+    let late = driver.is_some_and(|driver| !driver_override.is_empty() && driver_override != driver);
+    set(if late { "" } else { driver_override })?;
     let now = bound_to(host, &dir);
     if now.as_deref() != driver {
         if now.is_some() {
@@ -58,6 +61,9 @@ pub(crate) fn hand_over(
         if let Some(driver) = driver {
             host.write_attribute(&format!("{DRIVERS}/{driver}/bind"), &address.to_string())?;
         }
+    }
+    if late {
+        set(driver_override)?;
     }
     let now = bound_to(host, &dir);
     if now.as_deref() == driver {

@@ -3,8 +3,9 @@
 use super::change::{self, consent, settle};
 use super::{Answer, Global, quoted};
 use crate::error::Result;
-use crate::facts::Needs;
 use crate::facts::pci::Function;
+use crate::facts::usage::UseKind;
+use crate::facts::{Needs, Snapshot};
 use crate::goal::{Goal, Request};
 use crate::host::{Caller, HostMut, Interrupt, TreeMut, console};
 use crate::live::hand_over::{Desk, Event, Move, Way, end, holders, manager};
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 const REFUSED: u8 = 3;
 /// The guard that stopping a display manager and ending processes are for.
 const IN_USE: &str = "in-use";
+/// How long users of a device are waited for once their display manager has stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at whether a rehearsal is to end.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -91,11 +94,14 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
     settle(&host)?;
     let snap = global.snapshot(NEEDS)?;
     let goal = request.resolve(&snap.pci)?;
-    let found = plan::hand_over(&snap, &with_stops(&goal, args));
+    let found = plan::hand_over(&snap, &with_stops(&snap, &goal, args));
     if !found.refused.is_empty() {
         return refused(global, "bind", &found);
     }
     let manager = args.stop_display_manager.then(|| manager(&host)).flatten();
+    if args.stop_display_manager && manager.is_none() {
+        console::stderr("vfioneer: no display manager runs here (display-manager.service)\n");
+    }
     let service = manager.map(|unit| Move::Service { unit: unit.to_owned() });
     if !found.functions.is_empty() && !args.yes {
         let mut before: Vec<String> = service.iter().map(|one| one.told(Way::There)).collect();
@@ -117,7 +123,7 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
     let desk = Desk::open(&host, &Caller::new())?;
     let mut moves: Vec<Move> = service.into_iter().collect();
     moves.extend(desk.moves(&snap, &found.functions)?);
-    let mut free = || free(global, &host, &goal, args);
+    let mut free = || free(global, &host, &goal, &addresses(&found), args);
     desk.make(moves.clone(), &mut free, &mut |event| tell(global, event))?;
     drop(desk);
     let moves: Vec<(Way, Move)> = moves.into_iter().map(|one| (Way::There, one)).collect();
@@ -131,6 +137,16 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
         sleep(TICK);
     }
     let functions: Vec<&Function> = found.functions.iter().filter_map(|(address, _)| snap.pci.get(address)).collect();
+    // The kernel would wait for a VM that was started meanwhile, and so is the end of that.
+    let mut told = false;
+    loop {
+        let now = global.snapshot(NEEDS)?;
+        let Some(held) = plan::give_back(&now, &goal).refused.into_iter().next() else { break };
+        if !std::mem::replace(&mut told, true) {
+            console::stderr(&format!("Given back once that has ended: {}\n", plain(&held.reason)));
+        }
+        sleep(Duration::from_secs(1));
+    }
     Desk::open(&host.heeding(Interrupt::default()), &Caller::new())?
         .give_back(&functions, &mut |event| tell(global, event))?;
     Ok(answer(global, "bind", &moves, &found.ready, began, true, ""))
@@ -159,25 +175,32 @@ pub(super) fn unbind(global: &Global, args: &UnbindArgs) -> Result<Answer> {
 }
 
 /// The goal as it is judged first: what is going to be stopped is not in the way yet.
-fn with_stops(goal: &Goal, args: &BindArgs) -> Goal {
+fn with_stops(snap: &Snapshot, goal: &Goal, args: &BindArgs) -> Goal {
     let mut goal = goal.clone();
-    if args.stop_display_manager || args.kill {
+    let vm = snap.usage.uses.iter().any(|u| u.kind == UseKind::RunningVm && goal.devices.contains(&u.address));
+    if args.kill || args.stop_display_manager && !vm {
         goal.allow.insert(IN_USE.to_owned());
     }
     goal
 }
 
 /// Nothing has the functions open any more, by force where that was asked for; asked before the first function leaves its driver.
-fn free(global: &Global, host: &TreeMut, goal: &Goal, args: &BindArgs) -> io::Result<()> {
-    let fail = |error: crate::error::Error| io::Error::other(error.to_string());
-    if args.kill {
-        let snap = global.snapshot(NEEDS).map_err(fail)?;
-        end(host, &holders(&snap.usage, &goal.devices))?;
-    }
-    let snap = global.snapshot(NEEDS).map_err(fail)?;
-    match plan::hand_over(&snap, goal).refused.into_iter().next() {
-        None => Ok(()),
-        Some(first) => Err(io::Error::other(format!("{}: {}", first.guard, first.reason.trim_end_matches('.')))),
+fn free(global: &Global, host: &TreeMut, goal: &Goal, waiting: &[Address], args: &BindArgs) -> io::Result<()> {
+    let look = || global.snapshot(NEEDS).map_err(|error| io::Error::other(error.to_string()));
+    // What a display manager had started ends after it, and lets its nodes go then.
+    let until = Instant::now() + if args.stop_display_manager { PATIENCE } else { Duration::ZERO };
+    let mut ended = !args.kill;
+    loop {
+        let snap = look()?;
+        let first = plan::hand_over(&snap, goal).refused.into_iter().next();
+        let Some(first) = first else { return Ok(()) };
+        if Instant::now() < until {
+            sleep(TICK);
+        } else if !std::mem::replace(&mut ended, true) {
+            end(host, &holders(&snap.usage, waiting))?;
+        } else {
+            return Err(io::Error::other(format!("{}: {}", first.guard, first.reason.trim_end_matches('.'))));
+        }
     }
 }
 

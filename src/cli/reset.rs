@@ -28,6 +28,9 @@ pub struct ResetArgs {
     /// Devices; a GPU stands for all functions of its slot
     #[arg(required = true)]
     device: Vec<String>,
+    /// Only the named functions, not all of a GPU's slot
+    #[arg(long)]
+    only: bool,
     /// Only this way
     #[arg(long, value_name = "WAY")]
     method: Option<String>,
@@ -60,12 +63,12 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
         vms: true,
         ..Needs::LIST
     })?;
-    let goal = Goal::resolve(&args.device, false, &snap.pci)?;
+    let goal = Goal::resolve(&args.device, args.only, &snap.pci)?;
     if args.check {
-        return Ok(match live::prove(&host, &goal.devices)? {
-            Ok(()) => Answer::yes("Every function answers, is awake and has its addresses.\n".to_owned()),
-            Err(why) => Answer { text: format!("{why}\n"), code: 1 },
-        });
+        let why = live::prove(&host, &goal.devices)?.err();
+        let text =
+            if global.json { report::check_json(&goal.devices, why.as_deref()) } else { report::check(why.as_deref()) };
+        return Ok(Answer { text, code: u8::from(why.is_some()) });
     }
     let mut ladders = Vec::new();
     for slot in slots(&goal.devices) {

@@ -107,8 +107,9 @@ fn refusal(snap: &Snapshot, functions: &[&Function], allow_driver: bool) -> Resu
         if is_endpoint(function) == Some(false) {
             return Err(said("guard-bridge", &values));
         }
-        if let Some(users) = users(snap, function) {
-            return Err(said("reset-in-use", &[values[0], values[1], ("users", &users)]));
+        let vital = snap.usage.of(&function.address).find(|used| used.kind != UseKind::OnlyConsole);
+        if let Some(used) = vital {
+            return Err(said("reset-in-use", &[values[0], values[1], ("users", &used.by)]));
         }
         let driver = function.driver.known().filter(|driver| !function.on_vfio() && *driver != "pci-stub");
         if let (Some(driver), false) = (driver, allow_driver) {
@@ -116,11 +117,6 @@ fn refusal(snap: &Snapshot, functions: &[&Function], allow_driver: bool) -> Resu
         }
     }
     Ok(())
-}
-
-fn users(snap: &Snapshot, function: &Function) -> Option<String> {
-    let holds = [UseKind::RunningVm, UseKind::Process, UseKind::VirtualFunctions, UseKind::Mdev];
-    snap.usage.of(&function.address).find(|used| holds.contains(&used.kind)).map(|used| used.by.clone())
 }
 
 fn methods(snap: &Snapshot, main: &Function, ladder: &mut Ladder) {
@@ -143,19 +139,20 @@ fn slot(snap: &Snapshot, main: &Function, touched: &[&Function], ladder: &mut La
     let (mut leave, all) = (Vec::new(), ["hot", "subordinate", "rescan"]);
     if main.physical.known().is_some() {
         leave.extend(all.map(|name| (name, said("reset-virtual", &[]))));
-    } else if let Some((function, users)) = touched.iter().find_map(|f| users(snap, f).map(|users| (f, users))) {
-        let values = [("address", &*function.address.to_string()), ("users", &users)];
+    } else if let Some(used) = touched.iter().find_map(|f| snap.usage.of(&f.address).next()) {
+        let values = [("address", &*used.address.to_string()), ("users", &used.by)];
         leave.extend(all.map(|name| (name, said("reset-beside-user", &values))));
     } else {
+        let ours = |f: &&Function| ladder.functions.contains(&f.address);
         let free = |f: &&Function| is_endpoint(f) == Some(false) || f.on_vfio() || f.driver.is_absent();
-        match touched.iter().find(|f| !free(f)) {
+        match touched.iter().find(|f| !free(f) && !ours(f)) {
             Some(function) => {
                 let driver = function.driver.known().map_or("", String::as_str);
                 let values = [("address", &*function.address.to_string()), ("driver", driver)];
-                leave.extend(["hot", "subordinate"].map(|name| (name, said("reset-beside-driver", &values))));
+                leave.extend(all.map(|name| (name, said("reset-beside-driver", &values))));
             }
             None => {
-                match main.on_vfio() {
+                match touched.iter().all(|f| free(f)) && main.on_vfio() {
                     true => ladder.rungs.push(Rung::Hot),
                     false => leave.push(("hot", said("reset-not-vfio", &[]))),
                 }
@@ -163,9 +160,9 @@ fn slot(snap: &Snapshot, main: &Function, touched: &[&Function], ladder: &mut La
                     Some(bridge) => ladder.rungs.push(Rung::Subordinate(*bridge)),
                     None => leave.push(("subordinate", said("reset-no-bridge", &[]))),
                 }
+                ladder.rungs.push(Rung::Rescan(main.parent.known().copied()));
             }
         }
-        ladder.rungs.push(Rung::Rescan(main.parent.known().copied()));
     }
     ladder.left_out.extend(leave.into_iter().map(|(name, why)| (name.to_owned(), why)));
 }
@@ -230,7 +227,7 @@ mod tests {
         let mut snap = free();
         assert_eq!(names(&snap, &[SOUND, GPU]).unwrap(), ["flr", "bus", "hot", "subordinate", "rescan"]);
         t::change(&mut snap, SOUND, |f| f.driver = Fact::Known("snd_hda_intel".into()));
-        assert_eq!(names(&snap, &[GPU]).unwrap(), ["flr", "bus", "rescan"], "the sound function is its driver's");
+        assert_eq!(names(&snap, &[GPU]).unwrap(), ["flr", "bus"], "the sound function is its driver's");
         t::change(&mut snap, GPU, |f| {
             f.reset_methods = Fact::Unknown(crate::host::Why::NotRead);
             f.resettable = Fact::Known(true);
@@ -262,6 +259,11 @@ mod tests {
         snap.usage.uses.push(vm(SOUND));
         assert!(names(&snap, &[GPU, SOUND]).unwrap_err().contains("VM 105"));
         assert_eq!(names(&snap, &[GPU]).unwrap(), ["flr", "bus"], "the VM has the function beside it");
+        // What carries the host's own things is not reset, whatever is allowed.
+        let mut snap = free();
+        snap.usage.uses.push(Use { kind: UseKind::RootStorage, by: "/".into(), ..vm(GPU) });
+        let chosen: Vec<&Function> = vec![snap.pci.get(&t::at(GPU)).unwrap()];
+        assert!(ladder(&snap, &chosen, true, None).is_err());
         let mut snap = t::healthy();
         assert!(names(&snap, &[GPU]).unwrap_err().contains("nouveau"));
         t::change(&mut snap, GPU, |f| {

@@ -2,6 +2,7 @@
 
 use super::{Style, plain, wrap};
 use crate::live::reset::Outcome;
+use crate::parse::address::Address;
 use crate::plan::reset::Ladder;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -39,6 +40,18 @@ pub fn text(style: &Style, all: &[Climbed]) -> String {
 
 fn seconds(took: Duration) -> String {
     format!("{:.3} s", took.as_secs_f64())
+}
+
+/// Whether functions are well as they are; `why` not.
+pub fn check(why: Option<&str>) -> String {
+    format!("{}\n", plain(why.unwrap_or("Every function answers, is awake and has its addresses.")))
+}
+
+/// The same as JSON: `vfioneer/reset-check/1`.
+pub fn check_json(functions: &[Address], why: Option<&str>) -> String {
+    let answer =
+        json!({ "schema": "vfioneer/reset-check/1", "functions": functions, "well": why.is_none(), "why": why });
+    format!("{answer:#}\n")
 }
 
 /// The same as JSON: `vfioneer/reset/1`.

@@ -19,7 +19,7 @@ pub use users::{end, holders, manager};
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::Snapshot;
-use crate::facts::pci::Function;
+use crate::facts::pci::{Function, is_vfio_driver};
 use crate::host::change::Lock;
 use crate::host::{self, Caller, HostMut};
 use crate::parse::address::Address;
@@ -89,10 +89,29 @@ impl<'a> Desk<'a> {
         {
             listen(Event::Recovering);
             let record = ledger.records.get(index).cloned();
+            // Killed after the last move: somebody may use the functions already.
+            if record.as_ref().is_some_and(|record| record.state == State::Going && self.all_made(record)) {
+                let goes_to = |one: &Move| one.drivers(Way::There)[1].is_some_and(is_vfio_driver);
+                // What went home needs no way back.
+                match record.as_ref().is_some_and(|record| record.moves.iter().any(goes_to)) {
+                    true => self.set(&mut ledger, index, State::There)?,
+                    false => {
+                        ledger.records.remove(index);
+                        self.save(&mut ledger)?;
+                    }
+                }
+                continue;
+            }
             self.back(&mut ledger, index, listen)?;
             recovered.extend(record);
         }
         Ok(recovered)
+    }
+
+    /// Are all functions of a record where they were to go?
+    fn all_made(&self, record: &Record) -> bool {
+        let mut drivers = record.moves.iter().filter(|one| one.address().is_some()).peekable();
+        drivers.peek().is_some() && drivers.all(|one| one.is_made(self.host))
     }
 
     /// The moves that hand functions over, each to a driver, with what else holds a display.
@@ -121,17 +140,12 @@ impl<'a> Desk<'a> {
         let mut ledger = Ledger::load(self.host)?;
         let addresses: Vec<Address> = moves.iter().filter_map(Move::address).collect();
         not_stuck(&ledger, &addresses)?;
-        for record in ledger.records.iter().filter(|record| record.has(&addresses)) {
-            if let State::Left(why) = &record.state {
-                return Err(Error::refused(format!("this device was not given back whole: {why}"))
-                    .hint("give it back first: `vfioneer unbind` with the same devices"));
-            }
-        }
+        let moves = inherit(&mut ledger, moves);
         ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
         self.save(&mut ledger)?;
         let index = ledger.records.len() - 1;
         self.go(&mut ledger, index, ready, listen)?;
-        self.set(&mut ledger, index, State::There)
+        self.set(&mut ledger, index, State::There).map_err(unremembered)
     }
 
     /// Makes moves for as long as some work takes. What interrupts it, the next command takes back. The inner error is that of a move
@@ -224,7 +238,8 @@ impl<'a> Desk<'a> {
 
     /// Takes the moves of a record back and forgets it.
     fn back(&self, ledger: &mut Ledger, index: usize, listen: Listener<'_>) -> Result<()> {
-        self.set(ledger, index, State::Coming)?;
+        // What can be brought back is, even where that cannot be written down.
+        let noted = self.set(ledger, index, State::Coming);
         let moves = ledger.records.get(index).map(|record| record.moves.clone()).unwrap_or_default();
         let mut failed: Option<io::Error> = None;
         for one in moves.iter().rev() {
@@ -248,7 +263,7 @@ impl<'a> Desk<'a> {
                 .hint("a reboot gives every device its driver again"));
         }
         ledger.records.remove(index);
-        self.save(ledger)
+        noted.and(self.save(ledger)).map_err(unremembered)
     }
 
     /// Notes that only a boot helps, and says so.
@@ -274,6 +289,28 @@ impl<'a> Desk<'a> {
             Error::refused(format!("cannot write in {DIR}: {error}")).hint("make room in /run, then try again")
         })
     }
+}
+
+/// Moves of functions that could not be brought back once: they know where those belong, and what else waits with them. The records are
+/// forgotten.
+fn inherit(ledger: &mut Ledger, moves: Vec<Move>) -> Vec<Move> {
+    let addresses: Vec<Address> = moves.iter().filter_map(Move::address).collect();
+    let waits = |record: &Record| matches!(record.state, State::Left(_)) && record.has(&addresses);
+    let (left, others): (Vec<Record>, Vec<Record>) = std::mem::take(&mut ledger.records).into_iter().partition(waits);
+    ledger.records = others;
+    let mut all: Vec<Move> = left.into_iter().flat_map(|record| record.moves).collect();
+    for one in moves {
+        match (all.iter_mut().find(|known| known.address().is_some() && known.address() == one.address()), one) {
+            (Some(Move::Driver { to, .. }), Move::Driver { to: wanted, .. }) => *to = wanted,
+            (_, one) => all.push(one),
+        }
+    }
+    all
+}
+
+/// Moves were made, and what is written of them is not what they are.
+fn unremembered(error: Error) -> Error {
+    Error { kind: Kind::Incomplete, ..error }.hint("everything was done but for that note; a reboot empties /run")
 }
 
 /// A record as one that comes back for these functions, and what stays of it. What else it moved comes back with the last function.

@@ -11,10 +11,10 @@ use crate::host::{Fact, Host, HostMut};
 use crate::parse::address::Address;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Loading a module and starting a service take some seconds.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// Loading a module takes some seconds; systemd gives a service 90 to stop (systemd-system.conf(5), `DefaultTimeoutStopSec`).
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 /// The kernel waits for a device for a minute, more than once (Linux 6.12 drivers/pci/pci.c `PCIE_RESET_READY_POLL_MS`).
 pub(in crate::live) const LONG: Duration = Duration::from_secs(200);
 
@@ -99,6 +99,11 @@ impl Move {
         }
     }
 
+    /// Is a function with the driver that it was to get?
+    pub(super) fn is_made(&self, host: &dyn Host) -> bool {
+        matches!(self, Move::Driver { address, to, .. } if bound_to(host, &format!("/sys/bus/pci/devices/{address}")) == *to)
+    }
+
     /// Makes it. A write that the kernel does not return from is `TimedOut`.
     pub(super) fn make(&self, host: &dyn HostMut) -> io::Result<()> {
         match self {
@@ -156,10 +161,7 @@ impl Move {
                     false => Ok(()),
                 }
             }
-            Move::Attribute { path, from, .. } => match host.value(path) {
-                Fact::Known(now) if now != *from => host.write_attribute(path, from),
-                _ => Ok(()),
-            },
+            Move::Attribute { path, from, .. } => set_again(host, path, from),
             Move::Removed(removed) => removed.back(host),
             Move::Service { unit } => command(host, &["systemctl", "start", "--", unit], LIMIT),
         }
@@ -197,6 +199,21 @@ impl Move {
     }
 }
 
+/// Gives an attribute its former value. Of a list that is refused as a whole each word by itself is tried, because the kernel lists methods of
+/// reset that it then refuses (`bus` for a function that it found before its siblings; Linux 6.12 drivers/pci/pci-sysfs.c).
+pub(super) fn set_again(host: &dyn HostMut, path: &str, value: &str) -> io::Result<()> {
+    match host.value(path) {
+        Fact::Known(now) if now != value => {}
+        _ => return Ok(()),
+    }
+    let whole = host.write_attribute(path, value);
+    if whole.is_ok() || !path.ends_with("/reset_method") {
+        return whole;
+    }
+    let taken: Vec<&str> = value.split_whitespace().filter(|word| host.write_attribute(path, word).is_ok()).collect();
+    if taken.is_empty() { whole } else { host.write_attribute(path, &taken.join(" ")) }
+}
+
 fn platform(driver: &str) -> String {
     format!("/sys/bus/platform/drivers/{driver}")
 }
@@ -219,7 +236,9 @@ pub(in crate::live) fn command(host: &dyn HostMut, argv: &[&str], limit: Duratio
     let done = host.run(&Command { argv: &argv, limit, interrupt: None, holds: None }, &mut |_| ())?;
     match () {
         () if done.success() => Ok(()),
-        () if done.late => Err(io::Error::new(io::ErrorKind::TimedOut, format!("`{}` does not end", argv.join(" ")))),
+        () if done.late => {
+            Err(io::Error::other(format!("`{}` did not end within {} s", argv.join(" "), limit.as_secs())))
+        }
         () => {
             let text = done.text();
             let said = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing");
@@ -228,15 +247,16 @@ pub(in crate::live) fn command(host: &dyn HostMut, argv: &[&str], limit: Duratio
     }
 }
 
-/// Writes an attribute that the kernel may take minutes over.
+/// Writes an attribute that the kernel may take minutes over. One that it does not return from is `TimedOut`.
 pub(in crate::live) fn long_write(host: &dyn HostMut, path: &str, value: &str) -> io::Result<()> {
+    let began = Instant::now();
     let written = command(host, &["sh", "-c", "echo \"$1\" > \"$2\"", "sh", value, path], LONG);
     written.map_err(|error| {
+        if began.elapsed() >= LONG {
+            return io::Error::new(io::ErrorKind::TimedOut, format!("the kernel does not return from writing {path}"));
+        }
         // The shell's own name, line and command stand in front of the reason.
         let text = error.to_string();
-        io::Error::new(
-            error.kind(),
-            format!("writing {value} to {path}: {}", text.rsplit(": ").next().unwrap_or(&text)),
-        )
+        io::Error::other(format!("writing {value} to {path}: {}", text.rsplit(": ").next().unwrap_or(&text)))
     })
 }

@@ -1,6 +1,6 @@
 //! Functions that are taken out of the kernel's list and looked for again: what the kernel does for a device that is plugged in.
 
-use super::moves::long_write;
+use super::moves::{long_write, set_again};
 use crate::apply::bind::{bound_to, hand_over};
 use crate::host::{Fact, HostMut};
 use crate::parse::address::Address;
@@ -15,8 +15,7 @@ const APPEAR: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(10);
 /// What the kernel forgets with a function, in the order in which it is set again (Linux Documentation/ABI/testing/sysfs-bus-pci). Drivers
 /// set the last one themselves.
-const KEPT: &[&str] = &["driver_override", METHODS, "d3cold_allowed", CONTROL];
-const METHODS: &str = "reset_method";
+const KEPT: &[&str] = &["driver_override", "reset_method", "d3cold_allowed", "sriov_drivers_autoprobe", CONTROL];
 const CONTROL: &str = "power/control";
 /// The number of virtual functions.
 const VFS: &str = "sriov_numvfs";
@@ -91,30 +90,19 @@ impl Removed {
     pub(super) fn back(&self, host: &dyn HostMut) -> io::Result<()> {
         let rescan = self.bridge.map_or("/sys/bus/pci/rescan".to_owned(), |bridge| format!("{}/rescan", dir(&bridge)));
         let end = Instant::now() + APPEAR;
-        while let Some(kept) = self.missing(host) {
-            if Instant::now() >= end {
-                return Err(io::Error::other(format!(
-                    "{} was not found again: reboot, or switch the host off and on",
-                    kept.address
-                )));
-            }
+        let mut missing = self.missing(host);
+        while missing.is_some() && Instant::now() < end {
             long_write(host, &rescan, "1")?;
             sleep(TICK);
+            missing = self.missing(host);
         }
-        for kept in &self.functions {
+        for kept in self.functions.iter().filter(|kept| !host.stat(&dir(&kept.address)).is_absent()) {
             let dir = dir(&kept.address);
             let set = |wanted: &dyn Fn(&str) -> bool| {
-                kept.values.iter().filter(|(name, _)| wanted(name)).try_for_each(|(name, value)| {
-                    let path = format!("{dir}/{name}");
-                    let now = host.value(&path).into_known().unwrap_or_default();
-                    // A method that the kernel does not see any more cannot be set again.
-                    let there = |word: &&str| name != METHODS || now.split_whitespace().any(|known| known == *word);
-                    let wanted = value.split_whitespace().filter(there).collect::<Vec<_>>().join(" ");
-                    match wanted == now || wanted.is_empty() {
-                        true => Ok(()),
-                        false => host.write_attribute(&path, &wanted),
-                    }
-                })
+                kept.values
+                    .iter()
+                    .filter(|(name, _)| wanted(name))
+                    .try_for_each(|(name, value)| set_again(host, &format!("{dir}/{name}"), value))
             };
             set(&|name| name != CONTROL)?;
             // The kernel gives a function that appears to the first driver that matches it, whatever `drivers_autoprobe` says
@@ -131,6 +119,12 @@ impl Removed {
                 host.write_attribute(&format!("{dir}/{VFS}"), count)?;
             }
         }
-        Ok(())
+        match missing {
+            None => Ok(()),
+            Some(kept) => Err(io::Error::other(format!(
+                "{} was not found again: reboot, or switch the host off and on",
+                kept.address
+            ))),
+        }
     }
 }

@@ -200,12 +200,23 @@ fn what_its_driver_does_not_take_back_waits_and_keeps_nobody_else() {
     let stays = host(dir.path(), &broken);
     let error = unbind(&stays, &[GPU, SOUND]).unwrap_err();
     assert_eq!((error.exit_code(), drivers(dir.path())), (5, ["nouveau", "none"].map(str::to_owned)), "{error}");
-    // Another command is not stopped by it; the same devices are.
+    // Another command is not stopped by it, and the card can go once more: it is still known where it belongs.
     Desk::open(&stays, &root_user()).unwrap().recover(&mut |_| ()).unwrap();
-    assert_eq!(bind(&stays).unwrap_err().exit_code(), 3);
+    bind(&stays).unwrap();
+    assert_eq!(drivers(dir.path()), AWAY);
     unbind(&host(dir.path(), &kernel), &[GPU, SOUND]).unwrap();
     assert_eq!(drivers(dir.path()), HOME);
+    assert!(!dir.path().join("run/vfioneer/handed-over.json").exists());
+}
+
+#[test]
+fn an_override_that_was_set_too_late_is_there_again_afterwards() {
+    let (dir, kernel) = (sysfs(), Kernel::default());
+    let over = dir.path().join(format!("sys/bus/pci/devices/{GPU}/driver_override"));
+    fs::write(&over, "vfio-pci").unwrap();
     bind(&host(dir.path(), &kernel)).unwrap();
+    unbind(&host(dir.path(), &kernel), &[GPU, SOUND]).unwrap();
+    assert_eq!((drivers(dir.path()), fs::read_to_string(over).unwrap()), (HOME.map(str::to_owned), "vfio-pci".into()));
 }
 
 #[test]

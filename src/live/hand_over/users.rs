@@ -36,13 +36,11 @@ pub fn manager(host: &dyn HostMut) -> Option<&'static str> {
     runs.then_some(MANAGER)
 }
 
-/// Ends processes: asked first, then by force. Fails with the first that stays, or that is never ended.
+/// Ends processes: asked first, then by force. Fails with the first that stays. Those that are never ended let go by themselves.
 pub fn end(host: &dyn HostMut, holders: &BTreeMap<u32, String>) -> io::Result<()> {
-    for (pid, name) in holders {
-        if *pid <= 1 || NEVER.iter().any(|never| name.starts_with(&format!("{never} ("))) {
-            return Err(io::Error::other(format!("{name} is never ended: stop the display manager instead")));
-        }
-    }
+    let spared = |pid: u32, name: &str| pid <= 1 || NEVER.iter().any(|never| name.starts_with(&format!("{never} (")));
+    let mut holders = holders.clone();
+    holders.retain(|pid, name| !spared(*pid, name));
     for signal in ["TERM", "KILL"] {
         let left: Vec<u32> = holders.keys().copied().filter(|pid| holds(host, *pid)).collect();
         for pid in &left {

@@ -80,12 +80,22 @@ pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Re
         told(rung.name());
         let began = Instant::now();
         let moved = rung.name() == "rescan";
-        let done = rungs::take(desk, rung, ladder)?.map_err(|error| error.to_string());
-        let done = done.and_then(|()| settled(host, &before, moved));
+        // Errors of an earlier rung are not this one's.
+        let before: Vec<Before> = before.iter().map(|one| one.with_errors_of(host)).collect();
+        let taken = match rungs::take(desk, rung, ladder) {
+            Ok(taken) => taken,
+            Err(error) => {
+                let _ = sleep_again(awake);
+                return Err(error);
+            }
+        };
+        let hangs = taken.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
+        let done = taken.map_err(|error| error.to_string()).and_then(|()| settled(host, &before, moved));
         let failed = done.err();
         let helped = failed.is_none();
         outcome.attempts.push(Attempt { rung: rung.name().to_owned(), failed, took: began.elapsed() });
-        if helped {
+        // The kernel holds the device's lock then, and whatever is tried next would wait for it, and others for that.
+        if helped || hangs {
             break;
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::
     let Some(main) = ladder.functions.first() else { return Ok(Ok(())) };
     let host = desk.host();
     Ok(match rung {
-        Rung::Method(name) => return method(desk, main, name),
+        Rung::Method(name) => return methods(desk, main, &ladder.functions, name),
         Rung::Kernel => long_write(host, &format!("{}/reset", dir(main)), "1"),
         // In a process of its own: it has the groups open while it waits for the kernel, and may hang with the device.
         Rung::Hot => {
@@ -36,6 +36,20 @@ pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::
             return desk.during(vec![removed], || Ok(()));
         }
     })
+}
+
+/// The method for the function that is reset, and for each of the others that lists it.
+fn methods(desk: &Desk<'_>, main: &Address, functions: &[Address], name: &str) -> Result<io::Result<()>> {
+    for address in functions {
+        let listed = desk.host().value(&format!("{}/reset_method", dir(address))).into_known().unwrap_or_default();
+        if address == main || listed.split_whitespace().any(|known| known == name) {
+            let done = method(desk, address, name)?;
+            if done.is_err() {
+                return Ok(done);
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// One method alone: `reset` tries those that `reset_method` lists, one after the other.

@@ -12,7 +12,15 @@ const VITAL: &[UseKind] =
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     // The bridges are told apart at the next boot.
-    if case.in_the_way.is_empty() || super::isolation::overrides(case).is_some() {
+    if super::isolation::overrides(case).is_some() {
+        return Vec::new();
+    }
+    shared(case)
+}
+
+/// Groups of which a part is not chosen, and would be in the way.
+pub(super) fn shared(case: &Case<'_>) -> Vec<Refusal> {
+    if case.in_the_way.is_empty() {
         return Vec::new();
     }
     let topology = Topology::new(&case.snap.pci);

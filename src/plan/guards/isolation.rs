@@ -11,6 +11,13 @@ use crate::parse::address::Address;
 use std::collections::BTreeSet;
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
+    let mut refused = refused(case);
+    refused.extend(not_carried(case));
+    refused
+}
+
+/// Isolation that is not what it seems to be, as the host runs.
+pub(super) fn refused(case: &Case<'_>) -> Vec<Refusal> {
     let mut refused = Vec::new();
     // What is passed already, and stays as it is, is no worse than before.
     if case.adopted.is_none()
@@ -19,7 +26,6 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
         let values = [("word", word.as_str()), ("devices", &list(&devices))];
         refused.extend(devices.first().map(|first| Refusal::allowable("acs-override", "acs-override", first, &values)));
     }
-    refused.extend(not_carried(case));
     refused.extend(interrupts(case));
     refused
 }
@@ -73,7 +79,7 @@ pub fn overrides(case: &Case<'_>) -> Option<Vec<String>> {
 }
 
 /// Interrupt remapping is off, and nothing says yet that devices may be passed without.
-pub(super) fn interrupts(case: &Case<'_>) -> Option<Refusal> {
+fn interrupts(case: &Case<'_>) -> Option<Refusal> {
     let off = case.snap.iommu.interrupt_remapping == Fact::Known(false);
     let runs = case.snap.iommu.running() == Fact::Known(true);
     if !off || !runs || case.chosen.is_empty() || unsafe_already(case) {

@@ -15,8 +15,9 @@ pub fn refusals(case: &Case<'_>) -> Vec<Refusal> {
     }
     refused.extend(uses::used(case, "in-use-now"));
     refused.extend(uses::console(case));
-    refused.extend(group::refusals(case));
-    refused.extend(isolation::interrupts(case));
+    // The words of an override come with a boot.
+    refused.extend(group::shared(case));
+    refused.extend(isolation::refused(case));
     if let Fact::Unknown(why) = &case.snap.usage.complete {
         refused.push(Refusal::firm("users-unseen", "host", &[("why", &why.to_string())]));
     }

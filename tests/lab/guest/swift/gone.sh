@@ -21,4 +21,4 @@ case $code in 0 | 2 | 3 | 4) ;; *) problem "pulled out while it was handed over:
 pulled() { [ ! -e "$devices/$virtio" ]; }
 wait_until 60 pulled || problem 'the other one was not pulled out'
 want 2 nothing-left vfioneer bind "$virtio" --yes
-[ ! -e /run/vfioneer/handed-over.json ] || ! grep -q going /run/vfioneer/handed-over.json || problem 'something is still on its way'
+[ ! -e /run/vfioneer/handed-over.json ] || ! grep -Eq 'going|coming|stuck|left' /run/vfioneer/handed-over.json || problem 'something is still on its way'

@@ -2,14 +2,14 @@
 . /lab/lib.sh
 rounds=8
 
-# killed AFTER COMMAND…: runs it, and kills it after so many tenths of a second with all that it started.
+# killed AFTER COMMAND…: runs it, and kills it after so many tenths of a second.
 killed() {
     tenths=$1
     shift
-    setsid "$@" >>"$out/killed" 2>&1 &
+    "$@" >>"$out/killed" 2>&1 &
     victim=$!
     sleep "$((tenths / 10)).$((tenths % 10))"
-    kill -9 "-$victim" 2>/dev/null || true
+    kill -9 "$victim" 2>/dev/null || true
     wait "$victim" || true
 }
 
