@@ -152,7 +152,7 @@ fn slot(snap: &Snapshot, main: &Function, touched: &[&Function], ladder: &mut La
                 leave.extend(all.map(|name| (name, said("reset-beside-driver", &values))));
             }
             None => {
-                match touched.iter().all(|f| free(f)) && main.on_vfio() {
+                match touched.iter().all(free) && main.on_vfio() {
                     true => ladder.rungs.push(Rung::Hot),
                     false => leave.push(("hot", said("reset-not-vfio", &[]))),
                 }
