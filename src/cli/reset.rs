@@ -65,7 +65,7 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     })?;
     let goal = Goal::resolve(&args.device, args.only, &snap.pci)?;
     if args.check {
-        let why = live::prove(&host, &goal.devices)?.err();
+        let why = live::prove(&desk, &goal.devices)?.err();
         let text =
             if global.json { report::check_json(&goal.devices, why.as_deref()) } else { report::check(why.as_deref()) };
         return Ok(Answer { text, code: u8::from(why.is_some()) });

@@ -151,8 +151,12 @@ impl<'a> Desk<'a> {
     /// Makes moves for as long as some work takes. What interrupts it, the next command takes back. The inner error is that of a move
     /// that could not be made.
     pub(super) fn during(&self, moves: Vec<Move>, work: impl FnOnce() -> io::Result<()>) -> Result<io::Result<()>> {
+        if moves.is_empty() {
+            return Ok(work());
+        }
         let mut ledger = Ledger::load(self.host)?;
-        ledger.records.push(Record { when: Caller::new().when, state: State::Going, moves });
+        let record = Record { when: Caller::new().when, state: State::Going, moves };
+        ledger.records.push(record.clone());
         self.save(&mut ledger)?;
         let index = ledger.records.len() - 1;
         match self.go(&mut ledger, index, &mut || Ok(()), &mut |_| ()) {
@@ -160,7 +164,11 @@ impl<'a> Desk<'a> {
             other => other?,
         }
         let done = work();
-        self.back(&mut ledger, index, &mut |_| ())?;
+        // The work may have left records of its own.
+        let mut ledger = Ledger::load(self.host)?;
+        if let Some(index) = ledger.records.iter().position(|one| *one == record) {
+            self.back(&mut ledger, index, &mut |_| ())?;
+        }
         Ok(done)
     }
 

@@ -7,10 +7,9 @@ pub mod hot;
 mod proof;
 mod rungs;
 
-use super::switch::Switch;
 use crate::error::{Error, Result};
-use crate::host::HostMut;
-use crate::live::hand_over::Desk;
+use crate::host::{Fact, HostMut};
+use crate::live::hand_over::{Desk, Move};
 use crate::parse::address::Address;
 use crate::plan::reset::Ladder;
 use proof::Before;
@@ -49,28 +48,56 @@ impl Outcome {
 }
 
 /// Is every function well as it is? Else what is wrong.
-pub fn prove(host: &dyn HostMut, functions: &[Address]) -> Result<std::result::Result<(), String>> {
-    let awake = wake(host, functions);
-    let proof = functions.iter().try_for_each(|address| Before::of(host, *address).prove(host, false));
-    sleep_again(awake).map(|()| proof)
+pub fn prove(desk: &Desk<'_>, functions: &[Address]) -> Result<std::result::Result<(), String>> {
+    let host = desk.host();
+    let mut proof = Ok(());
+    let work = || {
+        awake(host, functions);
+        proof = functions.iter().try_for_each(|address| Before::of(host, *address).prove(host, false));
+        Ok(())
+    };
+    desk.during(waking(host, functions), work)?.map_err(|error| Error::refused(error.to_string()))?;
+    Ok(proof)
 }
 
-/// vfio-pci lets a device sleep that nobody has open (`disable_idle_d3`), and what sleeps answers with ones. One that does not wake up is
-/// what a reset is for.
-fn wake<'a>(host: &'a dyn HostMut, functions: &[Address]) -> Vec<Switch<'a>> {
-    let dirs = functions.iter().map(|address| format!("/sys/bus/pci/devices/{address}"));
-    dirs.filter_map(|dir| Switch::power(host, &dir).ok().flatten()).collect()
+/// What keeps functions awake: vfio-pci lets a device sleep that nobody has open (`disable_idle_d3`), and what sleeps answers with ones.
+fn waking(host: &dyn HostMut, functions: &[Address]) -> Vec<Move> {
+    let asleep = functions.iter().filter(|address| is_asleep(host, address));
+    let paths = asleep.map(|address| format!("/sys/bus/pci/devices/{address}/power/control"));
+    let awake = |path: String| {
+        let from = host.value(&path).into_known()?;
+        Some(Move::Attribute { path, to: "on".to_owned(), from })
+    };
+    paths.filter_map(awake).collect()
 }
 
-fn sleep_again(awake: Vec<Switch<'_>>) -> Result<()> {
-    let left: Vec<String> = awake.into_iter().filter_map(|switch| switch.back().err()).collect();
-    left.first().map_or(Ok(()), |first| Err(Error::incomplete(format!("something could not be set back: {first}"))))
+fn is_asleep(host: &dyn HostMut, address: &Address) -> bool {
+    host.value(&format!("/sys/bus/pci/devices/{address}/power/runtime_status")) == Fact::Known("suspended".into())
+}
+
+/// Waits until functions are awake. One that does not wake up is what a reset is for.
+fn awake(host: &dyn HostMut, functions: &[Address]) {
+    let end = Instant::now() + SETTLE;
+    while functions.iter().any(|address| is_asleep(host, address)) && Instant::now() < end {
+        sleep(TICK);
+    }
 }
 
 /// Climbs the ladder.
 pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let host = desk.host();
-    let awake = wake(host, &ladder.functions);
+    let mut climbed = Ok(Outcome::default());
+    let work = || {
+        awake(host, &ladder.functions);
+        climbed = rungs_of(desk, ladder, told);
+        Ok(())
+    };
+    desk.during(waking(host, &ladder.functions), work)?.map_err(|error| Error::refused(error.to_string()))?;
+    climbed
+}
+
+fn rungs_of(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let host = desk.host();
     let before: Vec<Before> = ladder.functions.iter().map(|address| Before::of(host, *address)).collect();
     let mut outcome = Outcome::default();
     for rung in &ladder.rungs {
@@ -82,13 +109,7 @@ pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Re
         let moved = rung.name() == "rescan";
         // Errors of an earlier rung are not this one's.
         let before: Vec<Before> = before.iter().map(|one| one.with_errors_of(host)).collect();
-        let taken = match rungs::take(desk, rung, ladder) {
-            Ok(taken) => taken,
-            Err(error) => {
-                let _ = sleep_again(awake);
-                return Err(error);
-            }
-        };
+        let taken = rungs::take(desk, rung, ladder)?;
         let hangs = taken.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
         let done = taken.map_err(|error| error.to_string()).and_then(|()| settled(host, &before, moved));
         let failed = done.err();
@@ -99,7 +120,7 @@ pub fn climb(desk: &Desk<'_>, ladder: &Ladder, told: &mut dyn FnMut(&str)) -> Re
             break;
         }
     }
-    sleep_again(awake).map(|()| outcome)
+    Ok(outcome)
 }
 
 /// Waits until every function is well.

@@ -4,8 +4,7 @@
 # Away, pulled out, and given back: what is not there needs no way back, and others go on.
 want 0 bind vfioneer bind "$nic" --yes
 same 'it is pulled out' '' "$(ask device_del nic)"
-pulled() { [ ! -e "$devices/$nic" ]; }
-wait_until 60 pulled || problem 'it was not pulled out'
+wait_until 60 [ ! -e "$devices/$nic" ] || problem 'it was not pulled out'
 want 2 unbind-gone vfioneer unbind "$nic" --yes
 want 0 other vfioneer bind "$virtio" --yes
 want 0 other-back vfioneer unbind "$virtio" --yes
@@ -18,7 +17,6 @@ code=0
 vfioneer bind "$virtio" --yes >"$out/pulling" 2>&1 || code=$?
 wait
 case $code in 0 | 2 | 3 | 4) ;; *) problem "pulled out while it was handed over: exit code $code: $(cat "$out/pulling")" ;; esac
-pulled() { [ ! -e "$devices/$virtio" ]; }
-wait_until 60 pulled || problem 'the other one was not pulled out'
+wait_until 60 [ ! -e "$devices/$virtio" ] || problem 'the other one was not pulled out'
 want 2 nothing-left vfioneer bind "$virtio" --yes
 [ ! -e /run/vfioneer/handed-over.json ] || ! grep -Eq 'going|coming|stuck|left' /run/vfioneer/handed-over.json || problem 'something is still on its way'

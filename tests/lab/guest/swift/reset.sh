@@ -57,10 +57,10 @@ want 0 again vfioneer bind "$slot" --yes
 if attribute "$multi0" reset_method | grep -q bus; then
     before=$(state "$multi0" "$multi1" "$multi2")
     methods=$(attribute "$multi0" reset_method)
+    want 1 stale-bus vfioneer reset "$multi0" --yes --method bus
     for method in $(echo "$methods" | sed 's/bus//'); do
         want 0 "beside-a-stale-$method" vfioneer reset "$multi0" --yes --method "$method"
     done
-    want 1 stale-bus vfioneer reset "$multi0" --yes --method bus
     # What the kernel does not take is not listed any more.
     same 'the methods after a stale one' "$(echo "$methods" | sed 's/ *bus//')" "$(attribute "$multi0" reset_method | sed 's/ *bus//')"
     well 'after a stale bus method' "$multi0" "$multi1" "$multi2"
