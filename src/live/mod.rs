@@ -1,10 +1,17 @@
-//! What is done with devices of the running machine, and undone before the command ends.
+//! What is done with devices of the running machine, and lasts until the next boot at the most.
 //!
-//! Goes in: a host that can be changed, and a function. Comes out: what the device gave. Nothing here is kept in a journal: each
-//! command brings everything back itself, whatever happens.
+//! Goes in: a host that can be changed, and functions. Comes out: what the devices gave. No transaction keeps what is done here: `rom` and
+//! `probe` bring everything back themselves, and what `hand_over` and `reset` change is in a ledger that a boot empties.
 
 pub mod hand_over;
 pub mod probe;
 pub mod reset;
 pub mod rom;
 mod switch;
+
+use crate::parse::address::Address;
+
+/// A function's directory in sysfs.
+fn dir(address: &Address) -> String {
+    format!("/sys/bus/pci/devices/{address}")
+}

@@ -87,7 +87,6 @@ impl<'a> Desk<'a> {
         let mut recovered = Vec::new();
         while let Some(index) = ledger.records.iter().position(|one| matches!(one.state, State::Going | State::Coming))
         {
-            listen(Event::Recovering);
             let record = ledger.records.get(index).cloned();
             // Killed after the last move: somebody may use the functions already.
             if record.as_ref().is_some_and(|record| record.state == State::Going && self.all_made(record)) {
@@ -102,6 +101,7 @@ impl<'a> Desk<'a> {
                 }
                 continue;
             }
+            listen(Event::Recovering);
             self.back(&mut ledger, index, listen)?;
             recovered.extend(record);
         }
@@ -207,7 +207,7 @@ impl<'a> Desk<'a> {
             self.go(&mut ledger, index, &mut || Ok(()), listen)?;
             // They are where they belong: there is nothing to remember.
             ledger.records.remove(index);
-            self.save(&mut ledger)?;
+            self.save(&mut ledger).map_err(unremembered)?;
         }
         Ok(done)
     }

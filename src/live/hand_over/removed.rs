@@ -3,6 +3,7 @@
 use super::moves::{long_write, set_again};
 use crate::apply::bind::{bound_to, hand_over};
 use crate::host::{Fact, HostMut};
+use crate::live::dir;
 use crate::parse::address::Address;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -39,10 +40,6 @@ struct Kept {
     driver: Option<String>,
     /// Virtual functions, if it had any.
     vfs: Option<String>,
-}
-
-fn dir(address: &Address) -> String {
-    format!("/sys/bus/pci/devices/{address}")
 }
 
 impl Removed {

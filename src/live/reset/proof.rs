@@ -4,6 +4,7 @@
 //! registers are those of before.
 
 use crate::host::{Fact, Host};
+use crate::live::dir;
 use crate::parse::address::Address;
 use crate::parse::config_space::ConfigSpace;
 
@@ -22,10 +23,6 @@ pub(super) struct Before {
     ids: Option<(u16, u16)>,
     /// Errors so far.
     errors: Vec<Option<u64>>,
-}
-
-fn dir(address: &Address) -> String {
-    format!("/sys/bus/pci/devices/{address}")
 }
 
 fn hex(host: &dyn Host, path: &str) -> Option<u16> {

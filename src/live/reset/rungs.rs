@@ -2,14 +2,11 @@
 
 use crate::error::Result;
 use crate::host::Fact;
+use crate::live::dir;
 use crate::live::hand_over::{Desk, LONG, Move, Removed, command, long_write};
 use crate::parse::address::Address;
 use crate::plan::reset::{Ladder, Rung};
 use std::io;
-
-fn dir(address: &Address) -> String {
-    format!("/sys/bus/pci/devices/{address}")
-}
 
 /// Does it. The inner error is why it does not help; the outer one, that something could not be set back.
 pub(super) fn take(desk: &Desk<'_>, rung: &Rung, ladder: &Ladder) -> Result<io::Result<()>> {
