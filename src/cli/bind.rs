@@ -4,26 +4,19 @@ use super::change::{self, consent, settle};
 use super::{Answer, Global, quoted};
 use crate::error::Result;
 use crate::facts::pci::Function;
-use crate::facts::usage::UseKind;
-use crate::facts::{Needs, Snapshot};
-use crate::goal::{Goal, Request};
-use crate::host::{Caller, HostMut, Interrupt, TreeMut, console};
-use crate::live::hand_over::{Desk, Event, Move, Way, end, holders, manager};
+use crate::goal::Request;
+use crate::host::{Caller, HostMut, Interrupt, console};
+use crate::live::hand_over::{Desk, Event, Move, NEEDS, Stops, Way, holders, manager};
 use crate::parse::address::Address;
 use crate::plan::{self, HandOver, guards};
 use crate::report::{self, Style, plain};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The exit code where a guard refuses.
 const REFUSED: u8 = 3;
-/// The guard that stopping a display manager and ending processes are for.
-const IN_USE: &str = "in-use";
-/// How long users of a device are waited for once their display manager has stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at whether a rehearsal is to end.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -79,9 +72,6 @@ pub struct UnbindArgs {
     yes: bool,
 }
 
-/// What is needed to know who is in the way.
-const NEEDS: Needs = Needs { pci_details: true, candidates: true, kernel: true, usage: true, vms: true, ..Needs::LIST };
-
 pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
     let request = Request {
         devices: args.device.clone(),
@@ -94,17 +84,17 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
     settle(&host)?;
     let snap = global.snapshot(NEEDS)?;
     let goal = request.resolve(&snap.pci)?;
-    let found = plan::hand_over(&snap, &with_stops(&snap, &goal, args));
+    let manager = args.stop_display_manager.then(|| manager(&host)).flatten();
+    let stops = Stops { manager, displays: args.stop_display_manager, kill: args.kill };
+    let found = plan::hand_over(&snap, &stops.excuse(&snap, &goal));
     if !found.refused.is_empty() {
         return refused(global, "bind", &found);
     }
-    let manager = args.stop_display_manager.then(|| manager(&host)).flatten();
     if args.stop_display_manager && manager.is_none() {
         console::stderr("vfioneer: no display manager runs here (display-manager.service)\n");
     }
-    let service = manager.map(|unit| Move::Service { unit: unit.to_owned() });
     if !found.functions.is_empty() && !args.yes {
-        let mut before: Vec<String> = service.iter().map(|one| one.told(Way::There)).collect();
+        let mut before: Vec<String> = stops.service().iter().map(|one| one.told(Way::There)).collect();
         let ended = holders(&snap.usage, &addresses(&found));
         before.extend(
             ended.values().filter(|_| args.kill).map(|name| format!("{name} is ended if it still has it then")),
@@ -121,10 +111,8 @@ pub(super) fn bind(global: &Global, args: &BindArgs) -> Result<Answer> {
         return Ok(answer(global, "bind", &[], &found.ready, began, false, ""));
     }
     let desk = Desk::open(&host, &Caller::new())?;
-    let mut moves: Vec<Move> = service.into_iter().collect();
-    moves.extend(desk.moves(&snap, &found.functions)?);
-    let mut free = || free(global, &host, &goal, &addresses(&found), args);
-    desk.make(moves.clone(), &mut free, &mut |event| tell(global, event))?;
+    let look = || global.snapshot(NEEDS);
+    let moves = desk.take(&look, &snap, &goal, &found, stops, &mut |event| tell(global, event))?;
     drop(desk);
     let moves: Vec<(Way, Move)> = moves.into_iter().map(|one| (Way::There, one)).collect();
     let names = typed(&args.device, args.only);
@@ -172,36 +160,6 @@ pub(super) fn unbind(global: &Global, args: &UnbindArgs) -> Result<Answer> {
     let functions: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
     let done = Desk::open(&host, &Caller::new())?.give_back(&functions, &mut |event| tell(global, event))?;
     Ok(answer(global, "unbind", &done, &found.ready, began, false, ""))
-}
-
-/// The goal as it is judged first: what is going to be stopped is not in the way yet.
-fn with_stops(snap: &Snapshot, goal: &Goal, args: &BindArgs) -> Goal {
-    let mut goal = goal.clone();
-    let vm = snap.usage.uses.iter().any(|u| u.kind == UseKind::RunningVm && goal.devices.contains(&u.address));
-    if args.kill || args.stop_display_manager && !vm {
-        goal.allow.insert(IN_USE.to_owned());
-    }
-    goal
-}
-
-/// Nothing has the functions open any more, by force where that was asked for; asked before the first function leaves its driver.
-fn free(global: &Global, host: &TreeMut, goal: &Goal, waiting: &[Address], args: &BindArgs) -> io::Result<()> {
-    let look = || global.snapshot(NEEDS).map_err(|error| io::Error::other(error.to_string()));
-    // What a display manager had started ends after it, and lets its nodes go then.
-    let until = Instant::now() + if args.stop_display_manager { PATIENCE } else { Duration::ZERO };
-    let mut ended = !args.kill;
-    loop {
-        let snap = look()?;
-        let first = plan::hand_over(&snap, goal).refused.into_iter().next();
-        let Some(first) = first else { return Ok(()) };
-        if Instant::now() < until {
-            sleep(TICK);
-        } else if !std::mem::replace(&mut ended, true) {
-            end(host, &holders(&snap.usage, waiting))?;
-        } else {
-            return Err(io::Error::other(format!("{}: {}", first.guard, first.reason.trim_end_matches('.'))));
-        }
-    }
 }
 
 fn addresses(found: &HandOver) -> Vec<Address> {

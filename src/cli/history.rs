@@ -1,8 +1,9 @@
-//! `vfioneer history [ID]`: who changed what on this host, when, and how it ended.
+//! `vfioneer history [ID]`: who changed what on this host, when, and how it ended; and what was done when VMs started and ended.
 
 use super::{Answer, Global};
 use crate::apply::history;
 use crate::error::{Error, Result};
+use crate::live::vm::runs;
 use crate::report;
 use clap::Args;
 
@@ -12,16 +13,31 @@ pub struct HistoryArgs {
     /// Show the steps of this transaction, their results and what their commands printed
     #[arg(value_parser = super::transaction)]
     id: Option<u32>,
+    /// Show what was done when this VM started and ended: time, phase, duration, resets, devices
+    #[arg(long, value_name = "VM", conflicts_with = "id")]
+    vm: Option<String>,
 }
 
 pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Answer> {
     global.has_history()?;
     let host = global.host()?;
+    if let Some(vm) = &args.vm {
+        let mut runs = runs::all(host.as_ref())?;
+        runs.retain(|run| run.vm.name == *vm);
+        return Ok(Answer::yes(match global.json {
+            true => report::transaction::history_json(&[], &runs),
+            false if runs.is_empty() => "Nothing is on record of this VM.\n".to_owned(),
+            false => report::runs::list(&global.style(), &runs),
+        }));
+    }
     let entries = history::all(host.as_ref())?;
     let Some(id) = args.id else {
+        let runs = runs::all(host.as_ref())?;
         return Ok(Answer::yes(match global.json {
-            true => report::transaction::history_json(&entries),
-            false => report::transaction::history(&global.style(), &entries),
+            true => report::transaction::history_json(&entries, &runs),
+            false => {
+                report::transaction::history(&global.style(), &entries) + &report::runs::last(&global.style(), &runs)
+            }
         }));
     };
     let Some(entry) = entries.into_iter().find(|entry| entry.id == id) else {

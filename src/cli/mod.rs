@@ -7,6 +7,7 @@ mod change;
 mod check;
 mod explain;
 mod history;
+mod hook;
 mod list;
 mod overview;
 mod plan;
@@ -92,6 +93,9 @@ enum Verb {
     Unbind(bind::UnbindArgs),
     /// Reset a device by what it offers, and prove that it came back
     Reset(reset::ResetArgs),
+    /// Have VMs find their devices well when they start, and leave them well when they end
+    #[command(subcommand)]
+    Hook(hook::HookVerb),
     /// Show, check, read and patch option ROMs (video BIOS), in files and of cards
     Rom(rom::RomArgs),
     /// Show who changed what on this host, when, and how it ended
@@ -190,6 +194,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
         Some(Verb::Unbind(args)) => bind::unbind(&cli.global, args),
         Some(Verb::Reset(args)) => reset::run(&cli.global, args),
+        Some(Verb::Hook(verb)) => hook::run(&cli.global, verb),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),
         Some(Verb::Explain(args)) => explain::run(&cli.global, args),

@@ -71,7 +71,7 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
         return Ok(Answer { text, code: u8::from(why.is_some()) });
     }
     let mut ladders = Vec::new();
-    for slot in slots(&goal.devices) {
+    for slot in live::slots(&goal.devices) {
         let functions: Vec<&Function> = slot.iter().filter_map(|address| snap.pci.get(address)).collect();
         let found = ladder(&snap, &functions, args.allow.is_some(), args.method.as_deref()).map_err(Error::refused)?;
         ladders.push(only(found, args.method.as_deref())?);
@@ -97,18 +97,6 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     let code = u8::from(!all.iter().all(|(_, outcome)| outcome.worked().is_some()));
     let text = if global.json { report::json(&all) } else { report::text(&global.style(), &all) };
     Ok(Answer { text, code })
-}
-
-/// The functions of each slot.
-fn slots(devices: &[Address]) -> Vec<Vec<Address>> {
-    let mut slots: Vec<Vec<Address>> = Vec::new();
-    for address in devices {
-        match slots.iter_mut().find(|slot| slot.iter().any(|other| other.same_slot(address))) {
-            Some(slot) => slot.push(*address),
-            None => slots.push(vec![*address]),
-        }
-    }
-    slots
 }
 
 /// The ladder with the one rung that is asked for.

@@ -1,13 +1,14 @@
 //! What is done with devices of the running machine, and lasts until the next boot at the most.
 //!
 //! Goes in: a host that can be changed, and functions. Comes out: what the devices gave. No transaction keeps what is done here: `rom` and
-//! `probe` bring everything back themselves, and what `hand_over` and `reset` change is in a ledger that a boot empties.
+//! `probe` bring everything back themselves, and what `hand_over`, `reset` and `vm` change is in files in `/run` that a boot empties.
 
 pub mod hand_over;
 pub mod probe;
 pub mod reset;
 pub mod rom;
 mod switch;
+pub mod vm;
 
 use crate::parse::address::Address;
 

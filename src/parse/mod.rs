@@ -39,4 +39,5 @@ pub mod sysfs;
 pub mod unpack;
 pub mod version;
 pub mod vfio_ids;
+pub mod vm_settings;
 pub mod word_edit;

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod probe;
 pub mod reset;
 pub mod rom;
+pub mod runs;
 pub mod transaction;
 pub mod tree;
 pub mod verify;

@@ -7,6 +7,7 @@ use crate::apply::journal::{Left, Progress};
 use crate::apply::store::Transaction;
 use crate::apply::{Recovered, RolledBack};
 use crate::host::Caller;
+use crate::live::vm::runs::Run;
 use crate::plan::Plan;
 use serde_json::{Value, json};
 
@@ -140,12 +141,16 @@ pub fn history(style: &Style, entries: &[Entry]) -> String {
 }
 
 /// `history --json`: `vfioneer/history/1`.
-pub fn history_json(entries: &[Entry]) -> String {
+pub fn history_json(entries: &[Entry], runs: &[Run]) -> String {
     let one = |entry: &Entry| match &entry.transaction {
         Err(what) => json!({ "id": entry.id, "outcome": "damaged", "damage": what }),
         Ok(transaction) => summary(transaction),
     };
-    document(&json!({ "schema": "vfioneer/history/1", "transactions": entries.iter().map(one).collect::<Vec<_>>() }))
+    document(&json!({
+        "schema": "vfioneer/history/1",
+        "transactions": entries.iter().map(one).collect::<Vec<_>>(),
+        "runs": runs.iter().map(super::runs::value).collect::<Vec<_>>(),
+    }))
 }
 
 /// One transaction with its steps, their results and output.

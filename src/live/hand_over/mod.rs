@@ -9,12 +9,14 @@ mod ledger;
 mod moves;
 mod native;
 mod removed;
+mod take;
 mod users;
 
 pub use ledger::{Ledger, Record, State};
 pub(super) use moves::{LONG, command, long_write};
 pub use moves::{Move, Way};
 pub(super) use removed::Removed;
+pub use take::{NEEDS, Stops};
 pub use users::{end, holders, manager};
 
 use crate::error::{Error, Kind, Result};

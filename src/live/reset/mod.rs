@@ -47,6 +47,18 @@ impl Outcome {
     }
 }
 
+/// The functions of each slot.
+pub fn slots(devices: &[Address]) -> Vec<Vec<Address>> {
+    let mut slots: Vec<Vec<Address>> = Vec::new();
+    for address in devices {
+        match slots.iter_mut().find(|slot| slot.iter().any(|other| other.same_slot(address))) {
+            Some(slot) => slot.push(*address),
+            None => slots.push(vec![*address]),
+        }
+    }
+    slots
+}
+
 /// Is every function well as it is? Else what is wrong.
 pub fn prove(desk: &Desk<'_>, functions: &[Address]) -> Result<std::result::Result<(), String>> {
     let host = desk.host();

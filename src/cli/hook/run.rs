@@ -1,0 +1,235 @@
+//! `vfioneer hook run`: one VM's start or end.
+
+use super::SettingsArgs;
+use crate::cli::{Answer, Global, change};
+use crate::error::{Error, Result};
+use crate::facts::hypervisor::{self, HypervisorKind};
+use crate::facts::{Needs, Snapshot};
+use crate::goal::Goal;
+use crate::host::{Caller, Fact, TreeMut, console};
+use crate::live::hand_over::{Desk, NEEDS};
+use crate::live::vm::given::Book;
+use crate::live::vm::runs::{self, Phase, Run};
+use crate::live::vm::{Task, Vm, is_managed, settings_of};
+use crate::parse::address::Address;
+use crate::parse::libvirt_xml;
+use crate::parse::vm_settings::VmSettings;
+use crate::report::{self, plain};
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+
+/// Who calls, and for what.
+#[derive(Debug, Subcommand)]
+pub enum RunVerb {
+    /// Before a VM starts: prove its devices well, and hand over those that the host has
+    #[command(after_help = "Around plain QEMU:\n\n    \
+        vfioneer hook run prepare 01:00 && qemu-system-x86_64 …; vfioneer hook run release 01:00\n\n\
+        Exit codes: 0 the VM can start, 2 usage, 3 refused and nothing changed, 4 failed and taken back,\n\
+        5 a person is needed.")]
+    Prepare(PrepareArgs),
+    /// After a VM has ended: prove its devices well, reset those that are not, give back what was the host's
+    #[command(after_help = "What it does is what `prepare` was told.\n\n\
+        Exit codes: 0 done, 2 usage, 3 refused and nothing done, 4 a device is not well, 5 a person is needed.")]
+    Release(ReleaseArgs),
+    /// Called by the script that `hook install --libvirt` puts in place; a domain's XML is on standard input
+    #[command(
+        after_help = "Only `prepare begin` and `release end` do anything, and only for a VM that has settings of its own\n\
+        or a device that vfioneer claims at boot or has handed over. Of what cannot be understood it\n\
+        says so and lets the VM start, if it has no settings."
+    )]
+    Libvirt(LibvirtArgs),
+    /// Called by Proxmox VE's hookscript that `hook install --proxmox` sets
+    Proxmox(ProxmoxArgs),
+}
+
+/// Arguments of `hook run prepare`.
+#[derive(Args, Debug)]
+pub struct PrepareArgs {
+    /// Devices; a GPU stands for all functions of its slot
+    #[arg(required = true)]
+    device: Vec<String>,
+    /// Only the named functions, not all of a GPU's slot
+    #[arg(long)]
+    only: bool,
+    /// What `vfioneer history` calls the VM
+    #[arg(long, value_name = "NAME", default_value = "")]
+    vm: String,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Arguments of `hook run release`.
+#[derive(Args, Debug)]
+pub struct ReleaseArgs {
+    /// Devices, as they were given to `prepare`
+    #[arg(required = true)]
+    device: Vec<String>,
+    /// Only the named functions, not all of a GPU's slot
+    #[arg(long)]
+    only: bool,
+}
+
+/// What libvirt gives its hooks.
+#[derive(Args, Debug)]
+pub struct LibvirtArgs {
+    /// The domain's name
+    #[arg(allow_hyphen_values = true)]
+    name: OsString,
+    /// prepare, start, started, stopped, release, reconnect, …
+    operation: String,
+    /// begin or end
+    #[arg(allow_hyphen_values = true, default_value = "-")]
+    suboperation: String,
+    /// Nothing that matters here
+    #[arg(allow_hyphen_values = true)]
+    extra: Vec<OsString>,
+    /// Where runs are written down
+    #[arg(long, value_name = "FILE", default_value = runs::FILE)]
+    log: String,
+}
+
+/// What Proxmox VE gives its hookscripts.
+#[derive(Args, Debug)]
+pub struct ProxmoxArgs {
+    /// The VM's number
+    vmid: u32,
+    /// pre-start, post-start, pre-stop or post-stop
+    phase: String,
+}
+
+/// One VM and what there is to be done for it.
+struct Job<'a> {
+    vm: Vm,
+    phase: Phase,
+    functions: Vec<Address>,
+    settings: VmSettings,
+    log: &'a str,
+}
+
+pub(super) fn run(global: &Global, verb: &RunVerb) -> Result<Answer> {
+    match verb {
+        RunVerb::Prepare(args) => prepare(global, args),
+        RunVerb::Release(args) => release(global, args),
+        RunVerb::Libvirt(args) => libvirt(global, args),
+        RunVerb::Proxmox(args) => proxmox(global, args),
+    }
+}
+
+fn prepare(global: &Global, args: &PrepareArgs) -> Result<Answer> {
+    let settings = args.settings.settings()?;
+    let functions = resolve(global, &args.device, args.only)?;
+    let vm = Vm { kind: "qemu".to_owned(), name: args.vm.clone() };
+    answer(global, Job { vm, phase: Phase::Prepare, functions, settings, log: runs::FILE })
+}
+
+fn release(global: &Global, args: &ReleaseArgs) -> Result<Answer> {
+    let functions = resolve(global, &args.device, args.only)?;
+    let book = Book::load(&change::host(global)?)?;
+    let has = |given: &&crate::live::vm::given::Given| given.functions.iter().any(|f| functions.contains(f));
+    let vm = book.given.iter().find(has).map(|given| given.vm.clone());
+    let vm = vm.unwrap_or_else(|| Vm { kind: "qemu".to_owned(), name: String::new() });
+    answer(global, Job { vm, phase: Phase::Release, functions, settings: VmSettings::default(), log: runs::FILE })
+}
+
+fn resolve(global: &Global, devices: &[String], only: bool) -> Result<Vec<Address>> {
+    Ok(Goal::resolve(devices, only, &global.snapshot(Needs::LIST)?.pci)?.devices)
+}
+
+fn libvirt(global: &Global, args: &LibvirtArgs) -> Result<Answer> {
+    let nothing = || Ok(Answer::yes(String::new()));
+    let phase = match (args.operation.as_str(), args.suboperation.as_str()) {
+        ("prepare", "begin") => Phase::Prepare,
+        ("release", "end") => Phase::Release,
+        _ => return nothing(),
+    };
+    let name = args.name.to_string_lossy().into_owned();
+    let vm = Vm { kind: "libvirt".to_owned(), name };
+    let host = change::host(global)?;
+    let text = match console::stdin() {
+        Fact::Known(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Fact::Absent => Ok(String::new()),
+        Fact::Unknown(why) => Err(why.to_string()),
+    };
+    let functions = text.and_then(|text| libvirt_xml::parse(&text)).map(|domain| {
+        // What is no address libvirt itself refuses.
+        domain.devices.into_iter().filter_map(|device| device.address.ok()).collect::<Vec<Address>>()
+    });
+    let settings = settings_of(&host, &vm);
+    let functions = match functions {
+        Ok(functions) => functions,
+        Err(why) => {
+            let error = Error::refused(format!("the XML of {vm} on standard input cannot be used: {why}"));
+            if phase == Phase::Prepare && !matches!(settings, Ok(None)) {
+                return Err(error);
+            }
+            console::stderr(&format!("vfioneer: {}\n", plain(&error.message)));
+            Vec::new()
+        }
+    };
+    let given = phase == Phase::Release && Book::load(&host)?.of(&vm).is_some();
+    if !given && (functions.is_empty() || matches!(settings, Ok(None)) && !is_managed(&host, &functions)) {
+        return nothing();
+    }
+    let settings = match (settings, phase) {
+        (Err(error), Phase::Release) => {
+            console::stderr(&format!("vfioneer: {}\n", plain(&error.message)));
+            VmSettings::default()
+        }
+        (settings, _) => settings?.unwrap_or_default(),
+    };
+    done(global, &host, Job { vm, phase, functions, settings, log: &args.log }).map(|_| Answer::yes(String::new()))
+}
+
+fn proxmox(global: &Global, args: &ProxmoxArgs) -> Result<Answer> {
+    let phase = match args.phase.as_str() {
+        "pre-start" => Phase::Prepare,
+        "post-stop" => Phase::Release,
+        _ => return Ok(Answer::yes(String::new())),
+    };
+    let host = change::host(global)?;
+    let vm = Vm { kind: "proxmox".to_owned(), name: args.vmid.to_string() };
+    let snap = global.snapshot(Needs { vms: true, ..Needs::LIST })?;
+    let functions = devices_of(&snap, &vm.name)?;
+    let settings = settings_of(&host, &vm)?.unwrap_or_default();
+    if functions.is_empty() && Book::load(&host)?.of(&vm).is_none() {
+        return Ok(Answer::yes(String::new()));
+    }
+    done(global, &host, Job { vm, phase, functions, settings, log: runs::FILE }).map(|_| Answer::yes(String::new()))
+}
+
+/// The functions of one of Proxmox VE's VMs.
+fn devices_of(snap: &Snapshot, id: &str) -> Result<Vec<Address>> {
+    let all: &hypervisor::Hypervisor = &snap.hypervisor;
+    let vm = all.vms.iter().find(|vm| vm.kind == HypervisorKind::Proxmox && vm.id == id).ok_or_else(|| {
+        Error::refused(format!("there is no VM {id} on this node")).hint("`qm list` shows what there is")
+    })?;
+    if let Fact::Unknown(why) = &vm.config {
+        return Err(Error::refused(format!("the configuration of VM {id} cannot be read: {why}")));
+    }
+    let mut functions: Vec<Address> = vm.devices.iter().flat_map(|device| all.functions(device, &snap.pci)).collect();
+    functions.sort();
+    functions.dedup();
+    Ok(functions)
+}
+
+fn answer(global: &Global, job: Job<'_>) -> Result<Answer> {
+    let host = change::host(global)?;
+    let run = done(global, &host, job)?;
+    Ok(Answer::yes(if global.json { report::runs::json(&run) } else { report::runs::text(&global.style(), &run) }))
+}
+
+/// Does it, and writes it down.
+fn done(global: &Global, host: &TreeMut, job: Job<'_>) -> Result<Run> {
+    let desk = Desk::open(host, &Caller::new())?;
+    desk.recover(&mut |_| ())?;
+    let look = || global.snapshot(NEEDS);
+    let task = Task::new(&desk, &look, job.vm, job.phase, job.functions);
+    let (run, done) = match job.phase {
+        Phase::Prepare => task.prepare(&job.settings),
+        Phase::Release => task.release(&job.settings),
+    };
+    if let Err(error) = runs::add(host, job.log, &run) {
+        console::stderr(&format!("vfioneer: cannot write {}: {error}\n", job.log));
+    }
+    done.map(|()| run)
+}
