@@ -1,5 +1,6 @@
 //! `vfioneer hook install|remove|run`: what must happen with a VM's devices when it starts and when it has ended.
 
+mod install;
 mod run;
 
 use super::{Answer, Global};
@@ -11,6 +12,10 @@ use clap::{Args, Subcommand, ValueEnum};
 /// The verbs of `hook`.
 #[derive(Debug, Subcommand)]
 pub enum HookVerb {
+    /// Put the hook of a hypervisor into place, and say what is to happen with a VM
+    Install(install::InstallArgs),
+    /// Take it away; everything is as it was before
+    Remove(install::RemoveArgs),
     /// Do what a VM's start or end needs: called by the hypervisor's hook, or by hand around QEMU
     #[command(subcommand)]
     Run(run::RunVerb),
@@ -64,6 +69,8 @@ impl SettingsArgs {
 
 pub(super) fn run(global: &Global, verb: &HookVerb) -> Result<Answer> {
     match verb {
+        HookVerb::Install(args) => install::install(global, args),
+        HookVerb::Remove(args) => install::remove(global, args),
         HookVerb::Run(verb) => run::run(global, verb),
     }
 }

@@ -44,15 +44,20 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Answer> {
     let needs = if args.next_boot { Needs::NEXT_BOOT } else { Needs::PLAN };
     let read = || facts::collect(host.as_ref(), needs);
     let snap = if args.quiet { read() } else { console::with_progress(&format!("reading {label}"), read) };
-    let expect = &transaction.plan.expect;
-    let mut outcomes = if args.next_boot {
-        verify::next_boot(&snap, expect)
-    } else {
-        let boot_id = transaction.journal.boot_id.as_deref().filter(|_| transaction.plan.reboot);
-        verify::running(&snap, &Applied { expect, boot_id })
-    };
-    if let Some(opener) = opener {
-        outcomes.extend(probed(&opener, &snap, expect));
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for transaction in with_devices(host.as_ref(), args, &transaction)? {
+        let expect = &transaction.plan.expect;
+        let mut more = if args.next_boot {
+            verify::next_boot(&snap, expect)
+        } else {
+            let boot_id = transaction.journal.boot_id.as_deref().filter(|_| transaction.plan.reboot);
+            verify::running(&snap, &Applied { expect, boot_id })
+        };
+        if let Some(opener) = &opener {
+            more.extend(probed(opener, &snap, expect));
+        }
+        more.retain(|one| !outcomes.contains(one));
+        outcomes.extend(more);
     }
     let asked = Asked { id: transaction.id, next_boot: args.next_boot };
     let text = match global.json {
@@ -81,6 +86,24 @@ fn probed(host: &TreeMut, snap: &Snapshot, expect: &[Expectation]) -> Vec<Outcom
         outcomes.push(verify::probed(address, &answer));
     }
     outcomes
+}
+
+/// The last transaction, and, if it gave no device to a VM (a hook, a repair), those before it down to the one that did: their expectations
+/// count as well. The oldest first.
+fn with_devices(host: &dyn Host, args: &VerifyArgs, last: &Transaction) -> Result<Vec<Transaction>> {
+    let mut chain = vec![last.clone()];
+    if args.id.is_some() {
+        return Ok(chain);
+    }
+    let earlier = history::all(host)?.into_iter().rev().filter_map(|entry| entry.transaction.ok());
+    for one in earlier.filter(|one| one.id < last.id && one.journal.is_in_effect()) {
+        if chain.last().is_some_and(|newest| !newest.plan.devices.is_empty()) {
+            break;
+        }
+        chain.push(one);
+    }
+    chain.reverse();
+    Ok(chain)
 }
 
 /// The transaction that is asked about; none for a hook that has nothing to ask.

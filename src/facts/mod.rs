@@ -7,6 +7,7 @@
 mod attribute;
 pub mod boot;
 mod dropin;
+pub mod hooks;
 pub mod hypervisor;
 pub mod initramfs;
 pub mod iommu;

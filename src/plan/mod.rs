@@ -9,9 +9,10 @@ mod claiming;
 mod driver;
 mod expect;
 mod guide_lines;
-mod hand_over;
 mod difference;
 pub mod guards;
+mod hand_over;
+pub mod hook;
 mod live;
 mod merge;
 mod notes;
@@ -74,6 +75,27 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// One that changes nothing, for this host.
+    fn empty(snap: &Snapshot) -> Plan {
+        let own = matches!(snap.origin, Origin::Host(Kind::Live | Kind::Mounted, _));
+        Plan {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            applicable: own,
+            host: snap.own.fingerprint.known().filter(|_| own).cloned(),
+            devices: Vec::new(),
+            goal: serde_json::Value::Null,
+            words: Vec::new(),
+            steps: Vec::new(),
+            reboot: false,
+            expect: Vec::new(),
+            refused: Vec::new(),
+            manual: Vec::new(),
+            notes: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
     /// True if something is to be done, by vfioneer or by a person.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.manual.is_empty()
@@ -83,31 +105,16 @@ impl Plan {
 /// Makes a plan.
 pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
     let case = Case::new(snap, goal);
-    let kind = match &snap.origin {
-        Origin::Host(kind, _) => Some(*kind),
-        Origin::Paste(_) => None,
-    };
-    let own = matches!(kind, Some(Kind::Live | Kind::Mounted));
     let mut plan = Plan {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        applicable: own,
-        host: snap.own.fingerprint.known().filter(|_| own).cloned(),
         devices: case.addresses(),
         goal: serde_json::to_value(&goal.request).unwrap_or_default(),
-        words: Vec::new(),
-        steps: Vec::new(),
-        reboot: false,
-        expect: Vec::new(),
         refused: guards::all(&case),
-        manual: Vec::new(),
-        notes: Vec::new(),
-        left_out: Vec::new(),
+        ..Plan::empty(snap)
     };
     if plan.refused.is_empty() {
         fill(&case, &mut plan);
     }
-    plan.applicable = own && plan.refused.is_empty() && plan.manual.is_empty();
+    plan.applicable = plan.applicable && plan.refused.is_empty() && plan.manual.is_empty();
     plan
 }
 

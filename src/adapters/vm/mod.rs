@@ -1,3 +1,4 @@
-//! What VMs are given: files that hypervisors read.
+//! What VMs are given: files that hypervisors read, and hooks that they run.
 
+pub mod hook;
 pub mod rom_file;

@@ -7,6 +7,7 @@
 pub mod given;
 pub mod runs;
 
+use crate::adapters::vm::hook::settings_file;
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
 use crate::facts::own::CLAIMS;
@@ -27,9 +28,6 @@ use runs::{Phase, Run};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Instant;
-
-/// Settings of VMs, in a directory for each kind of hypervisor.
-const SETTINGS: &str = "/etc/vfioneer/vms";
 
 /// A VM, by who runs it and what that calls it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,16 +241,9 @@ fn not_well(slot: &[Address], why: &str) -> Error {
         .hint(format!("try: vfioneer reset {}", names.join(" ")))
 }
 
-/// Where a VM's settings are; `None` for a name that no file can have.
-pub fn settings_file(vm: &Vm) -> Option<String> {
-    let sane =
-        !vm.name.is_empty() && vm.name.len() < 200 && !vm.name.contains('/') && !vm.name.contains(char::is_control);
-    sane.then(|| format!("{SETTINGS}/{}/{}.toml", vm.kind, vm.name))
-}
-
 /// A VM's settings; `None` if it has none. Fails where its file cannot be understood.
 pub fn settings_of(host: &dyn Host, vm: &Vm) -> Result<Option<VmSettings>> {
-    let Some(path) = settings_file(vm) else { return Ok(None) };
+    let Some(path) = settings_file(&vm.kind, &vm.name) else { return Ok(None) };
     match host.text(&path) {
         Fact::Absent => Ok(None),
         Fact::Unknown(why) => Err(Error::refused(format!("cannot read {path}: {why}"))),

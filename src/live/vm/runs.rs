@@ -9,9 +9,7 @@ use std::io;
 
 /// Where it is kept on the host itself.
 pub const FILE: &str = "/var/lib/vfioneer/vms.jsonl";
-/// Where kolla's container keeps it, as the container sees it.
-pub const IN_CONTAINER: &str = "/var/log/kolla/libvirt/vfioneer.jsonl";
-/// The same as the host sees it: the volume `kolla_logs` under docker and podman (kolla-ansible, role nova-cell,
+/// Where kolla's container keeps it, as the host sees it: the volume `kolla_logs` under docker and podman (kolla-ansible, role nova-cell,
 /// `nova_libvirt_default_volumes`).
 const VOLUMES: &[&str] = &[
     "/var/lib/docker/volumes/kolla_logs/_data/libvirt/vfioneer.jsonl",

@@ -1,0 +1,260 @@
+//! `vfioneer hook install` and `hook remove`: the hypervisor's hook, as a transaction.
+
+use super::SettingsArgs;
+use crate::adapters::vm::hook::{Place, Wanted};
+use crate::apply::Session;
+use crate::cli::change::{self, Progress, consent};
+use crate::cli::{Answer, Global};
+use crate::error::{Error, Result};
+use crate::facts::hooks::{self, PROGRAM};
+use crate::facts::hypervisor::HypervisorKind;
+use crate::facts::{Needs, Snapshot};
+use crate::host::change::Command;
+use crate::host::{Caller, Fact, Host, HostMut, Interrupt, Kind, TreeMut, console};
+use crate::parse::elf;
+use crate::parse::vm_settings::VmSettings;
+use crate::plan::{self, Plan};
+use crate::report::plan::Next;
+use crate::report::{self, Style};
+use clap::Args;
+use std::time::Duration;
+
+/// Whose hook.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct PlaceArgs {
+    /// libvirt on this host: a script in /etc/libvirt/hooks/qemu.d, beside those of others
+    #[arg(long)]
+    libvirt: bool,
+    /// libvirt in kolla's container: files on the host, and what to tell kolla-ansible
+    #[arg(long)]
+    kolla: bool,
+    /// A VM of Proxmox VE: a hookscript in a snippets storage
+    #[arg(long, value_name = "VMID")]
+    proxmox: Option<u32>,
+}
+
+/// Arguments of `hook install`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Without --vm the hook acts for every VM with a device that vfioneer claims at boot or has handed over.\n\
+    Settings of a VM are kept in /etc/vfioneer/vms, and may be edited there. What the hook does is in\n\
+    `vfioneer history --vm VM`. It is a transaction: `vfioneer rollback` undoes it, as `hook remove` does.\n\n\
+    Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed, 4 failed and undone,\n\
+    5 a person is needed."
+)]
+pub struct InstallArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Settings for this VM of libvirt's
+    #[arg(long, value_name = "NAME", conflicts_with = "proxmox")]
+    vm: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Arguments of `hook remove`.
+#[derive(Args, Debug)]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Only the settings of this VM of libvirt's
+    #[arg(long, value_name = "NAME", conflicts_with = "proxmox")]
+    vm: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl PlaceArgs {
+    fn place(&self) -> Place {
+        match self.proxmox {
+            Some(id) => Place::Proxmox(id.to_string()),
+            None if self.kolla => Place::Kolla,
+            None => Place::Libvirt,
+        }
+    }
+}
+
+/// What a hook needs to know of a host.
+const NEEDS: Needs = Needs { vms: true, fingerprint: true, ..Needs::LIST };
+/// The first libvirt that reads `qemu.d` (<https://libvirt.org/hooks.html>).
+const OLDEST: (u32, u32) = (6, 5);
+/// How long a daemon may take to say its version, or a script to do nothing.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of a program in which its program headers are.
+const HEADERS: usize = 4096;
+
+pub(super) fn install(global: &Global, args: &InstallArgs) -> Result<Answer> {
+    let place = args.place.place();
+    let settings = args.settings.settings()?;
+    let vm = match (&place, &args.vm) {
+        (Place::Proxmox(id), _) => Some((id.clone(), settings)),
+        (_, Some(name)) => Some((name.clone(), settings)),
+        (_, None) if settings != VmSettings::default() => {
+            return Err(Error::usage("settings are one VM's, and none is named").hint("add --vm NAME"));
+        }
+        (_, None) => None,
+    };
+    let host = change::host(global)?;
+    let program = program(&host, &place)?;
+    if place == Place::Libvirt {
+        is_new_enough(&host)?;
+    }
+    let make = |host: &TreeMut| {
+        let snap = global.snapshot(NEEDS)?;
+        if let (Some((name, _)), Place::Libvirt) = (&vm, &place) {
+            is_there(&snap, name)?;
+        }
+        let wanted = Wanted { place: place.clone(), vm: vm.clone(), program: program.clone() };
+        let found = hooks::collect(host);
+        Ok((plan::hook::install(&snap, &found, &wanted).map_err(Error::refused)?, snap))
+    };
+    let (plan, snap) = make(&host)?;
+    if place == Place::Libvirt && host.kind() == Kind::Live {
+        rehearse(&host, &snap, &plan)?;
+    }
+    apply(global, host, args.yes, &make)
+}
+
+pub(super) fn remove(global: &Global, args: &RemoveArgs) -> Result<Answer> {
+    let place = args.place.place();
+    let host = change::host(global)?;
+    let make = |host: &TreeMut| {
+        let snap = global.snapshot(NEEDS)?;
+        let found = hooks::collect(host);
+        Ok((plan::hook::remove(&snap, &found, &place, args.vm.as_deref()).map_err(Error::refused)?, snap))
+    };
+    apply(global, host, args.yes, &make)
+}
+
+/// Makes the plan for a host.
+type Make<'a> = &'a dyn Fn(&TreeMut) -> Result<(Plan, Snapshot)>;
+
+/// Shows the plan, asks, and applies it as a transaction.
+fn apply(global: &Global, host: TreeMut, yes: bool, make: Make<'_>) -> Result<Answer> {
+    let mut progress = Progress::new(global);
+    let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
+    change::is_whole(&recovered)?;
+    let (plan, snap) = make(&host)?;
+    if plan.steps.is_empty() {
+        let notes: String = plan.notes.iter().map(|note| format!("{note}\n")).collect();
+        console::stderr(&notes);
+        return Ok(Answer::yes(report::transaction::nothing(global.json)));
+    }
+    let options = global.host_options();
+    if !global.json {
+        let shown = Next { options: &options, ..Next::default() };
+        console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &shown));
+    }
+    consent(yes, "Apply this?")?;
+    let host = host.heeding(Interrupt::watch());
+    let session = Session::open(&host, Caller::new())?;
+    session.recover(&mut |event| progress.tell(event))?;
+    let applied = session.apply(&plan, &mut |event| progress.tell(event))?;
+    Ok(Answer::yes(match global.json {
+        true => report::transaction::applied_json(applied.id, &plan),
+        false => report::transaction::applied(&global.style(), applied.id, &plan, &options),
+    }))
+}
+
+/// The program's file, where it has to be copied first.
+fn program(host: &TreeMut, place: &Place) -> Result<Option<String>> {
+    let failed = |error: std::io::Error| Error::refused(format!("cannot read {PROGRAM}: {error}"));
+    let there = host.sha256(PROGRAM).map_err(failed)?;
+    if host.kind() != Kind::Live {
+        return match there {
+            Some(_) => Ok(None),
+            None => Err(Error::refused(format!("{PROGRAM} is not there, and hooks run it"))
+                .hint(format!("copy it into that system first: {PROGRAM}, mode 755"))),
+        };
+    }
+    let own = host.link("/proc/self/exe").into_known().unwrap_or_default();
+    let dynamic = host.read_start("/proc/self/exe", HEADERS).into_known().and_then(|bytes| elf::is_dynamic(&bytes));
+    if *place == Place::Kolla && dynamic != Some(false) {
+        return Err(Error::refused("this vfioneer needs libraries that kolla's container may not have")
+            .hint("use the one that is linked statically: `make dist` builds it"));
+    }
+    match there {
+        _ if own == PROGRAM => Ok(None),
+        None => Ok(Some(own)),
+        Some(there) => match host.sha256("/proc/self/exe").map_err(failed)? {
+            Some(same) if same == there => Ok(None),
+            _ => Err(Error::refused(format!("{PROGRAM} is another vfioneer than this one, and hooks would run that"))
+                .hint(format!("put this one there first: sudo install -m 755 {own} {PROGRAM}"))
+                .hint(format!("or use that one: sudo {PROGRAM} hook install …"))),
+        },
+    }
+}
+
+/// Refuses a libvirt that would pass the script by.
+fn is_new_enough(host: &TreeMut) -> Result<()> {
+    if host.kind() != Kind::Live {
+        return Ok(());
+    }
+    for daemon in ["virtqemud", "libvirtd"].into_iter().filter(|daemon| host.has_program(daemon)) {
+        let argv = [daemon.to_owned(), "--version".to_owned()];
+        let Ok(done) = host.run(&Command { argv: &argv, limit: LIMIT, interrupt: None, holds: None }, &mut |_| ())
+        else {
+            continue;
+        };
+        // `libvirtd (libvirt) 9.0.0`.
+        let text = done.text();
+        let version = text.split_whitespace().last().unwrap_or_default();
+        let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+        if let (Some(major), Some(minor)) = (numbers.next(), numbers.next())
+            && (major, minor) < OLDEST
+        {
+            return Err(Error::refused(format!(
+                "libvirt {version} reads no scripts in qemu.d: that came with {}.{}.0",
+                OLDEST.0, OLDEST.1
+            ))
+            .hint("have your own /etc/libvirt/hooks/qemu run: vfioneer hook run libvirt -- \"$@\""));
+        }
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// Refuses settings for a VM that there is not.
+fn is_there(snap: &Snapshot, name: &str) -> Result<()> {
+    let all: Vec<&str> =
+        snap.hypervisor.vms.iter().filter(|vm| vm.kind == HypervisorKind::Libvirt).map(|vm| vm.id.as_str()).collect();
+    if all.contains(&name) {
+        return Ok(());
+    }
+    let error = Error::usage(format!("libvirt has no VM {name:?} here"));
+    Err(match all.is_empty() {
+        true => error.hint("`virsh list --all` shows what there is"),
+        false => error.hint(format!("it has {}", all.join(", "))),
+    })
+}
+
+/// A script that fails on `reconnect` would have libvirt end the VM (libvirt src/qemu/qemu_process.c `qemuProcessReconnect`): it is tried for each
+/// running VM before the daemon starts anew. And what would be unclear when the VM ends is said now.
+fn rehearse(host: &TreeMut, snap: &Snapshot, plan: &Plan) -> Result<()> {
+    let script = plan.steps.iter().find(|step| step.path() == Some(hooks::LIBVIRT)).and_then(|step| step.text());
+    let running =
+        |vm: &&crate::facts::hypervisor::Vm| vm.kind == HypervisorKind::Libvirt && vm.running == Fact::Known(true);
+    for vm in snap.hypervisor.vms.iter().filter(running) {
+        let Some(script) = script else { return Ok(()) };
+        let argv = ["sh", "-c", script, hooks::LIBVIRT, &vm.id, "reconnect", "begin", "-"].map(str::to_owned);
+        let done = host
+            .run(&Command { argv: &argv, limit: LIMIT, interrupt: None, holds: None }, &mut |_| ())
+            .map_err(|error| Error::refused(format!("cannot try the script for {}: {error}", vm.id)))?;
+        if !done.success() {
+            return Err(Error::bug(format!("the script fails for the running VM {}: {}", vm.id, done.text())));
+        }
+        let path = format!("/run/libvirt/qemu/{}.xml", vm.id);
+        if let Fact::Known(text) = host.text(&path) {
+            crate::facts::hypervisor::libvirt::domain(&path, &text).map_err(|why| {
+                Error::refused(format!("the XML of the running VM {} cannot be understood: {why}", vm.id))
+                    .hint("please report it with that file")
+            })?;
+        }
+    }
+    Ok(())
+}

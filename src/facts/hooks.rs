@@ -1,0 +1,91 @@
+//! What hooks of VMs are on a host, and what there is to put them into place with.
+//!
+//! Goes in: a host. Comes out: [`Hooks`]. Only `vfioneer hook` asks for it.
+
+use super::TextFile;
+use crate::host::{Fact, Host};
+use crate::parse::pve_storage::{self, Storage};
+use std::collections::BTreeMap;
+
+/// libvirt's script (<https://libvirt.org/hooks.html>, "Script names": the directory since 6.5.0).
+pub const LIBVIRT: &str = "/etc/libvirt/hooks/qemu.d/50-vfioneer";
+/// The same for kolla's container, where the directory above is mounted as `/etc/libvirt/hooks`.
+pub const KOLLA: &str = "/etc/kolla/libvirt-hooks/qemu.d/50-vfioneer";
+/// The name of Proxmox VE's snippet.
+pub const SNIPPET: &str = "vfioneer-hook";
+/// Where hooks find the program: AppArmor lets those of libvirt run what is in /usr/bin, not in /usr/local/bin
+/// (libvirt src/security/apparmor/usr.sbin.libvirtd.in).
+pub const PROGRAM: &str = "/usr/bin/vfioneer";
+/// Settings of VMs: a directory for each kind of hypervisor, a file for each VM.
+pub const SETTINGS: &str = "/etc/vfioneer/vms";
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// Scripts, settings and snippets that are, or would be, vfioneer's, by path; what is not there is absent.
+    pub files: BTreeMap<String, Fact<TextFile>>,
+    /// The unit of libvirt's daemon that runs; none where none does, or where no systemd does.
+    pub daemon: Option<&'static str>,
+    /// A daemon runs, whoever has started it.
+    pub daemon_runs: bool,
+    /// Proxmox VE's directories.
+    pub storages: Vec<Storage>,
+    /// SELinux refuses what no rule allows.
+    pub selinux: bool,
+    /// Is libvirt's configuration here?
+    pub libvirt: bool,
+    /// Is kolla's configuration here?
+    pub kolla: bool,
+}
+
+impl Hooks {
+    /// The text of a file that is there.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.files.get(path)?.known().map(|file| file.text.as_str())
+    }
+
+    /// The settings of all VMs of one kind.
+    pub fn settings(&self, kind: &str) -> impl Iterator<Item = &TextFile> {
+        let dir = format!("{SETTINGS}/{kind}/");
+        self.files.iter().filter(move |(path, _)| path.starts_with(&dir)).filter_map(|(_, file)| file.known())
+    }
+}
+
+/// Looks at a host.
+pub fn collect(host: &dyn Host) -> Hooks {
+    let there = |path: &str| host.exists(path) == Fact::Known(true);
+    let storages =
+        host.text("/etc/pve/storage.cfg").into_known().map(|text| pve_storage::directories(&text)).unwrap_or_default();
+    let mut paths = vec![LIBVIRT.to_owned(), KOLLA.to_owned()];
+    paths.extend(storages.iter().map(snippet));
+    for kind in ["libvirt", "proxmox"] {
+        let names = host.entries(&format!("{SETTINGS}/{kind}")).into_known().unwrap_or_default();
+        let settings = names.into_iter().filter(|name| name.ends_with(".toml"));
+        paths.extend(settings.map(|name| format!("{SETTINGS}/{kind}/{name}")));
+    }
+    let file = |path: String| (path.clone(), host.text(&path).map(|text| TextFile { path, text }));
+    // Their pid files are `/run/NAME.pid` (libvirt src/util/virpidfile.c).
+    let runs = |name: &&str| {
+        let pid = host.value(&format!("/run/{name}.pid")).into_known().unwrap_or_default();
+        !pid.is_empty() && host.value(&format!("/proc/{pid}/comm")).known().is_some_and(|comm| comm == *name)
+    };
+    let daemon = ["virtqemud", "libvirtd"].into_iter().find(|name| runs(&name));
+    Hooks {
+        files: paths.into_iter().map(file).collect(),
+        // systemd(1): there where it is the system's manager (sd_booted(3)).
+        daemon: daemon.filter(|_| there("/run/systemd/system")).map(|name| match name {
+            "virtqemud" => "virtqemud.service",
+            _ => "libvirtd.service",
+        }),
+        daemon_runs: daemon.is_some(),
+        storages,
+        selinux: host.value("/sys/fs/selinux/enforce").known().is_some_and(|mode| mode == "1"),
+        libvirt: there("/etc/libvirt"),
+        kolla: there("/etc/kolla"),
+    }
+}
+
+/// The snippet's path in a storage.
+pub fn snippet(storage: &Storage) -> String {
+    format!("{}/snippets/{SNIPPET}", storage.path.trim_end_matches('/'))
+}
