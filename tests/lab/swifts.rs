@@ -11,7 +11,7 @@ struct Row {
     cards: &'static [Card],
 }
 
-static TABLE: [Row; 8] = [
+static TABLE: [Row; 9] = [
     Row { what: "rom", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: &[Card::Nic] },
     // What the lab promises to the others.
     Row {
@@ -39,6 +39,7 @@ static TABLE: [Row; 8] = [
     Row { what: "probe", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd), (12, Vendor::Intel)], cards: KINDS },
     Row { what: "cycles", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)], cards: KINDS },
     Row { what: "killed", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic, Card::Gpu] },
+    Row { what: "hook", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)], cards: &[Card::Nic, Card::Virtio] },
     Row { what: "gone", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic, Card::Virtio] },
 ];
 

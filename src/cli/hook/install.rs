@@ -36,13 +36,12 @@ pub struct PlaceArgs {
 
 /// Arguments of `hook install`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Without --vm the hook acts for every VM with a device that vfioneer claims at boot or has handed over.\n\
-    Settings of a VM are kept in /etc/vfioneer/vms, and may be edited there. What the hook does is in\n\
-    `vfioneer history --vm VM`. It is a transaction: `vfioneer rollback` undoes it, as `hook remove` does.\n\n\
-    Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed, 4 failed and undone,\n\
-    5 a person is needed."
-)]
+#[command(after_help = "Without --vm the hook acts for every VM with a device that vfioneer claims\n\
+    at boot or has handed over. Settings are kept in /etc/vfioneer/vms, and may be\n\
+    edited there. What the hook did is in `vfioneer history --vm VM`. Installing it\n\
+    is a transaction: `vfioneer rollback` undoes it, as `hook remove` does.\n\n\
+    Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed,\n\
+    4 failed and undone, 5 a person is needed.")]
 pub struct InstallArgs {
     #[command(flatten)]
     place: PlaceArgs,
@@ -58,6 +57,9 @@ pub struct InstallArgs {
 
 /// Arguments of `hook remove`.
 #[derive(Args, Debug)]
+#[command(after_help = "The program stays where it is. VMs of libvirt run on while its daemon starts anew.\n\n\
+    Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed,\n\
+    4 failed and undone, 5 a person is needed.")]
 pub struct RemoveArgs {
     #[command(flatten)]
     place: PlaceArgs,

@@ -22,21 +22,21 @@ use std::ffi::OsString;
 #[derive(Debug, Subcommand)]
 pub enum RunVerb {
     /// Before a VM starts: prove its devices well, and hand over those that the host has
-    #[command(after_help = "Around plain QEMU:\n\n    \
-        vfioneer hook run prepare 01:00 && qemu-system-x86_64 …; vfioneer hook run release 01:00\n\n\
-        Exit codes: 0 the VM can start, 2 usage, 3 refused and nothing changed, 4 failed and taken back,\n\
-        5 a person is needed.")]
+    #[command(after_help = "Around plain QEMU:\n\n  \
+        vfioneer hook run prepare 01:00 && qemu-system-x86_64 …\n  \
+        vfioneer hook run release 01:00\n\n\
+        Exit codes: 0 the VM can start, 2 usage, 3 refused and nothing changed,\n\
+        4 failed and taken back, 5 a person is needed.")]
     Prepare(PrepareArgs),
     /// After a VM has ended: prove its devices well, reset those that are not, give back what was the host's
-    #[command(after_help = "What it does is what `prepare` was told.\n\n\
-        Exit codes: 0 done, 2 usage, 3 refused and nothing done, 4 a device is not well, 5 a person is needed.")]
+    #[command(after_help = "What is to be done `prepare` was told.\n\n\
+        Exit codes: 0 done, 2 usage, 3 refused and nothing done,\n\
+        4 a device is not well, 5 a person is needed.")]
     Release(ReleaseArgs),
     /// Called by the script that `hook install --libvirt` puts in place; a domain's XML is on standard input
-    #[command(
-        after_help = "Only `prepare begin` and `release end` do anything, and only for a VM that has settings of its own\n\
-        or a device that vfioneer claims at boot or has handed over. Of what cannot be understood it\n\
-        says so and lets the VM start, if it has no settings."
-    )]
+    #[command(after_help = "Only `prepare begin` and `release end` do anything, and only for a VM that has\n\
+        settings, or a device that vfioneer claims at boot or has handed over. A VM of\n\
+        which it understands nothing may start, if it has no settings.")]
     Libvirt(LibvirtArgs),
     /// Called by Proxmox VE's hookscript that `hook install --proxmox` sets
     Proxmox(ProxmoxArgs),

@@ -106,7 +106,9 @@ impl<'a> Task<'a> {
                     "if nothing helps, reboot; to start the VM all the same: allow = [\"unreset\"] in its settings",
                 ));
         }
-        let taken = self.hand_over(settings)?;
+        // A start that was not followed by an end has taken them already.
+        let mut taken = book.of(&self.run.vm).map(|given| given.taken.clone()).unwrap_or_default();
+        taken.extend(self.hand_over(settings)?);
         let given = Given {
             vm: self.run.vm.clone(),
             when: self.run.when.clone(),
