@@ -180,6 +180,24 @@ pub enum Expectation {
     },
 }
 
+impl Expectation {
+    /// True if a later transaction's takes this one's place: it is about the same word, function or file, or about all of them.
+    pub fn yields_to(&self, later: &Expectation) -> bool {
+        use Expectation::{CommandLine, Driver, Entries, File, GroupViable, Images, IommuOn, NothingElseTaken};
+        match (self, later) {
+            (CommandLine { word: a, .. }, CommandLine { word: b, .. })
+            | (Entries { word: a, .. }, Entries { word: b, .. })
+            | (File { path: a, .. }, File { path: b, .. }) => a == b,
+            (Driver { address: a, .. }, Driver { address: b, .. })
+            | (GroupViable { address: a }, GroupViable { address: b }) => a == b,
+            (IommuOn, IommuOn)
+            | (NothingElseTaken { .. }, NothingElseTaken { .. })
+            | (Images { .. }, Images { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Step {
     /// The file that it writes or removes.
     pub fn path(&self) -> Option<&str> {

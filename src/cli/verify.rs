@@ -96,10 +96,12 @@ fn with_devices(host: &dyn Host, args: &VerifyArgs, last: &Transaction) -> Resul
         return Ok(chain);
     }
     let earlier = history::all(host)?.into_iter().rev().filter_map(|entry| entry.transaction.ok());
-    for one in earlier.filter(|one| one.id < last.id && one.journal.is_in_effect()) {
+    for mut one in earlier.filter(|one| one.id < last.id && one.journal.is_in_effect()) {
         if chain.last().is_some_and(|newest| !newest.plan.devices.is_empty()) {
             break;
         }
+        let later: Vec<&Expectation> = chain.iter().flat_map(|later| &later.plan.expect).collect();
+        one.plan.expect.retain(|expect| !later.iter().any(|later| expect.yields_to(later)));
         chain.push(one);
     }
     chain.reverse();

@@ -69,7 +69,7 @@ pub fn collect(host: &dyn Host) -> Hooks {
         let pid = host.value(&format!("/run/{name}.pid")).into_known().unwrap_or_default();
         !pid.is_empty() && host.value(&format!("/proc/{pid}/comm")).known().is_some_and(|comm| comm == *name)
     };
-    let daemon = ["virtqemud", "libvirtd"].into_iter().find(|name| runs(&name));
+    let daemon = ["virtqemud", "libvirtd"].into_iter().find(runs);
     Hooks {
         files: paths.into_iter().map(file).collect(),
         // systemd(1): there where it is the system's manager (sd_booted(3)).

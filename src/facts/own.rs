@@ -2,6 +2,7 @@
 //!
 //! Goes in: a host. Comes out: the texts of the files that a plan may write whole, and a fingerprint.
 
+use super::hooks;
 use super::hypervisor::rom_places;
 use super::{Needs, TextFile};
 use crate::host::{Fact, Host};
@@ -77,6 +78,7 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
             let file = host.text(path).map(|text| TextFile { path: (*path).to_owned(), text });
             own.files.insert((*path).to_owned(), file);
         }
+        own.files.extend(hooks::collect(host).files);
         for place in rom_places() {
             for name in host.entries(&place.dir).into_known().unwrap_or_default() {
                 if name.starts_with("vfioneer-") && name.ends_with(".rom") {

@@ -1,6 +1,7 @@
 //! Files as the plan wrote them.
 
 use super::{Ctx, Judged};
+use crate::facts::hooks::SETTINGS;
 use crate::facts::{Evidence, Snapshot};
 use crate::host::{Fact, Why};
 use crate::steps::sha256;
@@ -8,8 +9,8 @@ use crate::steps::sha256;
 /// A file has this content, or is not there.
 pub(super) fn file(ctx: &Ctx<'_>, path: &str, wanted: Option<&str>) -> Judged {
     let about = if wanted.is_some() { "about-file" } else { "about-no-file" };
-    let judged = match (text(ctx.snap, path), wanted) {
-        (Fact::Known(text), Some(wanted)) if sha256(text.as_bytes()) == wanted => Judged::holds(about),
+    let judged = match (hash(ctx.snap, path), wanted) {
+        (Fact::Known(hash), Some(wanted)) if hash == wanted => Judged::holds(about),
         (Fact::Absent, None) => Judged::holds(about),
         (Fact::Known(_), Some(_)) => Judged::fails(about, "file-changed").evidence([Evidence::new(path, "changed")]),
         (Fact::Known(_), None) => Judged::fails(about, "file-there").evidence([Evidence::new(path, "present")]),
@@ -19,10 +20,22 @@ pub(super) fn file(ctx: &Ctx<'_>, path: &str, wanted: Option<&str>) -> Judged {
     judged.value("path", path)
 }
 
+/// SHA-256 of a file, if the snapshot knows it.
+fn hash(snap: &Snapshot, path: &str) -> Fact<String> {
+    if let Some(hash) = snap.own.roms.get(path) {
+        return hash.clone();
+    }
+    text(snap, path).map(|text| sha256(text.as_bytes()))
+}
+
 /// The text of a file, if the snapshot holds it.
 fn text<'a>(snap: &'a Snapshot, path: &str) -> Fact<&'a str> {
     if let Some(file) = snap.own.files.get(path) {
         return file.as_ref().map(|file| file.text.as_str());
+    }
+    // All that is there was read.
+    if path.starts_with(SETTINGS) && !snap.own.files.is_empty() {
+        return Fact::Absent;
     }
     let sources = snap.boot.places.iter().map(|place| place.file.as_ref());
     let mut all = sources.chain(&snap.modules.files).chain(&snap.initramfs.config);

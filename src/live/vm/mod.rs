@@ -271,3 +271,6 @@ pub fn is_managed(host: &dyn Host, functions: &[Address]) -> bool {
     claims.iter().any(|claim| functions.contains(&claim.address))
         || Ledger::load(host).is_ok_and(|ledger| ledger.records.iter().any(|record| record.has(functions)))
 }
+
+#[cfg(test)]
+mod tests;
