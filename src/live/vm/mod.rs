@@ -8,10 +8,11 @@ pub mod given;
 pub mod runs;
 
 use crate::adapters::vm::hook::settings_file;
+use crate::apply::bind::bound_to;
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
 use crate::facts::own::CLAIMS;
-use crate::facts::pci::Function;
+use crate::facts::pci::{Function, is_vfio_driver};
 use crate::facts::usage::UseKind;
 use crate::goal::Goal;
 use crate::host::{Caller, Fact, Host};
@@ -121,6 +122,11 @@ impl<'a> Task<'a> {
 
     /// Hands over what is not on vfio yet. Gives those functions.
     fn hand_over(&mut self, settings: &VmSettings) -> Result<Vec<Address>> {
+        let host = self.desk.host();
+        // Claimed at boot: there is nothing to look at the whole host for.
+        if self.run.devices.iter().all(|one| bound_to(host, &dir(one)).is_some_and(|driver| is_vfio_driver(&driver))) {
+            return Ok(Vec::new());
+        }
         let snap = self.look()?;
         let mut goal = Goal { devices: self.run.devices.clone(), ..Goal::default() };
         goal.allow.extend(settings.allow.iter().filter(|name| *name != UNRESET).cloned());
@@ -128,7 +134,7 @@ impl<'a> Task<'a> {
             // That the only screen goes is what it means.
             goal.allow.insert("only-console".to_owned());
         }
-        let manager = if settings.single_gpu { manager(self.desk.host()) } else { None };
+        let manager = if settings.single_gpu { manager(host) } else { None };
         let stops = Stops { manager, displays: settings.single_gpu, kill: settings.kill };
         let found = plan::hand_over(&snap, &stops.excuse(&snap, &goal));
         if let Some(first) = found.refused.first() {
