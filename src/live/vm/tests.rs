@@ -19,6 +19,8 @@ const GPU: &str = t::GPU;
 #[derive(Clone, Default)]
 struct Kernel {
     cures: Rc<Cell<bool>>,
+    /// A PCIe error is reported meanwhile.
+    reports: Rc<Cell<bool>>,
     resets: Rc<Cell<u32>>,
 }
 
@@ -43,6 +45,9 @@ impl Runner for Kernel {
     fn run(&self, root: Chroot<'_>, command: &Command<'_>, _: &mut dyn FnMut(&str)) -> io::Result<Done> {
         if command.argv.last().is_some_and(|path| path.ends_with("/reset")) {
             self.resets.set(self.resets.get() + 1);
+            if self.reports.get() {
+                fs::write(attribute(root.unwrap(), "aer_dev_fatal"), "DLP 1\nTOTAL_ERR_FATAL 1\n")?;
+            }
             if self.cures.get() {
                 fs::write(attribute(root.unwrap(), "config"), config(true))?;
             }
@@ -68,7 +73,13 @@ impl Stage {
         for name in ["run", "var/lib"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let files = [("vendor", "0x10de"), ("device", "0x2684"), ("reset_method", "flr"), ("driver_override", "")];
+        let files = [
+            ("vendor", "0x10de"),
+            ("device", "0x2684"),
+            ("reset_method", "flr"),
+            ("driver_override", ""),
+            ("aer_dev_fatal", "DLP 0\nTOTAL_ERR_FATAL 0\n"),
+        ];
         for (name, text) in files {
             fs::write(attribute(dir.path(), name), text).unwrap();
         }
@@ -140,6 +151,18 @@ fn what_cannot_be_brought_back_is_not_given_to_the_next_one() {
     assert!(Book::load(&stage.host).unwrap().given.is_empty());
     let allowed = VmSettings { allow: [UNRESET.to_owned()].into(), ..settings };
     stage.run("two", Phase::Prepare, &allowed).1.unwrap();
+}
+
+#[test]
+fn a_reset_during_which_an_error_is_reported_has_not_helped() {
+    let (stage, always) = (Stage::new(), VmSettings { reset: Reset::Always, ..VmSettings::default() });
+    stage.kernel.cures.set(true);
+    stage.kernel.reports.set(true);
+    let error = stage.run("one", Phase::Release, &always).1.unwrap_err();
+    assert!(error.message.contains("flr: ") && error.message.contains("reported a PCIe error"), "{error:?}");
+    // It was in the past then.
+    stage.kernel.reports.set(false);
+    stage.run("one", Phase::Prepare, &always).1.unwrap();
 }
 
 #[test]

@@ -1,6 +1,19 @@
 # A device that is pulled out while it is handed over, and while it is away; an error that it reports.
 . /lab/lib.sh
 
+# An error that it reports while it is away: the kernel handles it, and the device is brought back to where it belongs.
+fatal() { sed -n 's/^TOTAL_ERR_FATAL //p' "$devices/$virtio/aer_dev_fatal"; }
+before=$(state "$virtio")
+want 0 error-bind vfioneer bind "$virtio" --yes
+same 'no error so far' 0 "$(fatal)"
+ask pcie_aer_inject_error virtio DLP >"$out/injected"
+reported() { [ "$(fatal)" != 0 ]; }
+wait_until 60 reported || problem "no error was reported: $(cat "$out/injected")"
+want 0 error-reset vfioneer reset "$virtio" --yes
+want 0 error-check vfioneer reset "$virtio" --check
+want 0 error-unbind vfioneer unbind "$virtio" --yes
+same 'the device after its error' "$before" "$(state "$virtio")"
+
 # Away, pulled out, and given back: what is not there needs no way back, and others go on.
 want 0 bind vfioneer bind "$nic" --yes
 same 'it is pulled out' '' "$(ask device_del nic)"
