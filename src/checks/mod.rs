@@ -21,6 +21,8 @@ pub(crate) mod device;
 mod distros;
 mod early_load;
 mod grub_files;
+mod hook_for_every_vm;
+mod hook_in_container_layer;
 mod host_is_guest;
 pub(crate) mod ids;
 mod initramfs_stale;
@@ -243,6 +245,9 @@ pub const CHECKS: &[Check] = &[
     early_load::CHECK,
     initramfs_stale::CHECK,
     blacklist_too_wide::CHECK,
+    // VMs.
+    hook_for_every_vm::CHECK,
+    hook_in_container_layer::CHECK,
 ];
 
 /// Evidence of one finding, where several checks add to it.

@@ -40,6 +40,8 @@ pub(super) const FINDINGS: &[(&str, &str)] = pages![
     "grub-stub-overwritten",
     "hook-device-list",
     "hook-failed",
+    "hook-for-every-vm",
+    "hook-in-container-layer",
     "host-critical",
     "host-is-guest",
     "host-out-of-memory",

@@ -18,7 +18,7 @@ enum Row {
     Reported(&'static str, &'static str, Break, Break),
     /// It is about single devices; the finding that reports it, tested beside its check.
     Device(&'static str),
-    /// It is about VMs and their hooks, whose checks are not part of this program yet; the finding that will report it.
+    /// It is about VMs, whose checks are not part of this program yet; the finding that will report it.
     Vm(&'static str),
     /// No host can show it, and why.
     Nowhere(&'static str),
@@ -43,6 +43,12 @@ fn kernel_cmdline(snap: &mut Snapshot, text: &str) {
         added.effective = number == 1;
     }
     cmdline(snap, &format!("initrd=x {}", text.lines().next().unwrap_or_default()));
+}
+
+fn hook(snap: &mut Snapshot, text: &str) {
+    let path = "/etc/libvirt/hooks/qemu";
+    let file = Fact::Known(file(path, &format!("#!/bin/sh\n{text}")));
+    snap.hypervisor.hooks.push(crate::facts::hypervisor::Hook { path: path.into(), mode: 0o755, file });
 }
 
 fn el(snap: &mut Snapshot, version: &str) {
@@ -318,9 +324,19 @@ const ROWS: &[Row] = &[
     // 26: no FLR means that it hangs
     Device("reset-needs-whole-slot"),
     // 27: a hook on "stopped end" that removes the device for every VM
-    Vm("hook-for-every-vm"),
+    Reported(
+        "hook-for-every-vm",
+        "stopped",
+        |s| hook(s, "if [ \"$2\" = stopped ]; then\necho 1 > /sys/bus/pci/rescan\nfi\n"),
+        |s| hook(s, "if [ \"$1 $2\" = 'win11 release' ]; then\necho 1 > /sys/bus/pci/rescan\nfi\n"),
+    ),
     // 28: docker cp of a hook into the container
-    Vm("hook-in-container-layer"),
+    Reported(
+        "hook-in-container-layer",
+        "",
+        |s| s.hypervisor.layer_hooks.push("/var/lib/docker/overlay2/ab/diff/etc/libvirt/hooks/qemu".into()),
+        |s| hook(s, "exit 0\n"),
+    ),
     // 29: vendor-reset for NVIDIA
     Reported(
         IGNORED,

@@ -113,6 +113,8 @@ pub struct Hypervisor {
     pub rules: Vec<nova::PciRule>,
     /// libvirt's hooks.
     pub hooks: Vec<Hook>,
+    /// Hooks that are in a container's own layer, by their path on this host.
+    pub layer_hooks: Vec<String>,
     /// Other configuration that matters: nova.conf's `[pci]`, hooks, mappings.
     pub files: Vec<TextFile>,
     /// What could not be read.

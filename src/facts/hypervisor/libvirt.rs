@@ -12,6 +12,9 @@ const DOMAINS: &[&str] = &[
     "/var/lib/containers/storage/volumes/nova_libvirt_qemu/_data",
 ];
 
+/// The most layers of containers that are looked into.
+const MOST_LAYERS: usize = 2000;
+
 /// Status files of running domains; kolla's container shares `/run`.
 const RUNNING: &str = "/run/libvirt/qemu";
 
@@ -66,6 +69,9 @@ pub(super) fn collect(host: &dyn Host, all: &mut Hypervisor) {
         }
     }
     hooks(host, all);
+    if DOMAINS.iter().skip(1).any(|dir| there(host, dir)) {
+        layers(host, all);
+    }
 }
 
 fn vm(host: &dyn Host, all: &mut Hypervisor, path: &str, name: &str, running: Fact<bool>) -> Vm {
@@ -89,6 +95,21 @@ fn vm(host: &dyn Host, all: &mut Hypervisor, path: &str, name: &str, running: Fa
         _ => {}
     }
     vm
+}
+
+/// What was copied into a container is in its top layer (docker's storage driver overlay2, containers-storage's overlay).
+fn layers(host: &dyn Host, all: &mut Hypervisor) {
+    for base in ["/var/lib/docker/overlay2", "/var/lib/containers/storage/overlay"] {
+        for layer in all.names(host, base).into_iter().take(MOST_LAYERS) {
+            let dir = format!("{base}/{layer}/diff/etc/libvirt/hooks");
+            if there(host, &format!("{dir}/qemu")) {
+                all.layer_hooks.push(format!("{dir}/qemu"));
+            }
+            for name in host.entries(&format!("{dir}/qemu.d")).into_known().unwrap_or_default() {
+                all.layer_hooks.push(format!("{dir}/qemu.d/{name}"));
+            }
+        }
+    }
 }
 
 /// <https://libvirt.org/hooks.html>: `qemu`, then since 6.5.0 the files of `qemu.d` in order.
