@@ -98,7 +98,7 @@ fn libvirts_hook_comes_and_goes() {
     assert!(script.exists());
     is(&run(&["hook", "remove", "--libvirt", "--yes"]), 0, "Applied");
     assert_eq!(files(host.path()), before);
-    is(&run(&["verify"]), 0, "win11.toml");
+    is(&run(&["verify"]), 0, "50-vfioneer is not there");
     is(&run(&["hook", "remove", "--libvirt", "--yes"]), 0, "Nothing to do");
     // Undone in the order in which they were done, the last one first.
     for _ in 0..3 {
@@ -195,6 +195,13 @@ fn proxmox_gets_a_snippet_and_each_vm_its_hookscript() {
     host.apply(&host.remove("105"));
     assert!(!root.join("var/lib/vz/snippets/vfioneer-hook").exists() && !config().contains("hookscript"));
     assert!(host.remove("105").steps.is_empty());
+
+    // One VM's settings are not another's.
+    put(root, "/etc/vfioneer/vms/proxmox/106.toml", "single-gpu = true\n");
+    host.apply(&host.install("105").unwrap());
+    host.apply(&host.remove("105"));
+    assert!(root.join("etc/vfioneer/vms/proxmox/106.toml").exists());
+    assert!(!root.join("etc/vfioneer/vms/proxmox/105.toml").exists());
 
     // Another hookscript is the user's.
     put(root, "/etc/pve/nodes/pve/qemu-server/105.conf", &(first + "hookscript: local:snippets/mine.pl\n"));

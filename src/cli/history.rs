@@ -3,6 +3,7 @@
 use super::{Answer, Global};
 use crate::apply::history;
 use crate::error::{Error, Result};
+use crate::host::console;
 use crate::live::vm::runs;
 use crate::report;
 use clap::Args;
@@ -21,8 +22,11 @@ pub struct HistoryArgs {
 pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Answer> {
     global.has_history()?;
     let host = global.host()?;
+    let runs = || {
+        runs::all(host.as_ref(), &mut |path, why| console::stderr(&format!("vfioneer: cannot read {path}: {why}\n")))
+    };
     if let Some(vm) = &args.vm {
-        let mut runs = runs::all(host.as_ref())?;
+        let mut runs = runs()?;
         runs.retain(|run| run.vm.name == *vm);
         return Ok(Answer::yes(match global.json {
             true => report::transaction::history_json(&[], &runs),
@@ -32,7 +36,7 @@ pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Answer> {
     }
     let entries = history::all(host.as_ref())?;
     let Some(id) = args.id else {
-        let runs = runs::all(host.as_ref())?;
+        let runs = runs()?;
         return Ok(Answer::yes(match global.json {
             true => report::transaction::history_json(&entries, &runs),
             false => {

@@ -9,6 +9,7 @@ use crate::goal::Goal;
 use crate::host::{Caller, Interrupt, console};
 use crate::live::hand_over::Desk;
 use crate::live::reset::{self as live, Outcome};
+use crate::live::vm::given::Book;
 use crate::parse::address::Address;
 use crate::plan::reset::{Ladder, ladder};
 use crate::report::reset as report;
@@ -91,6 +92,9 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
                 console::stderr(&format!("{rung} …\n"));
             }
         })?;
+        if outcome.worked().is_some() {
+            Book::load(&host)?.judge(&host, &found.functions, None)?;
+        }
         all.push((found, outcome));
     }
     drop(desk);

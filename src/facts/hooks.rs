@@ -30,6 +30,8 @@ pub struct Hooks {
     pub daemon_runs: bool,
     /// Proxmox VE's directories.
     pub storages: Vec<Storage>,
+    /// How many nodes Proxmox VE's cluster has.
+    pub nodes: usize,
     /// SELinux refuses what no rule allows.
     pub selinux: bool,
     /// Is libvirt's configuration here?
@@ -54,8 +56,10 @@ impl Hooks {
 /// Looks at a host.
 pub fn collect(host: &dyn Host) -> Hooks {
     let there = |path: &str| host.exists(path) == Fact::Known(true);
-    let storages =
-        host.text("/etc/pve/storage.cfg").into_known().map(|text| pve_storage::directories(&text)).unwrap_or_default();
+    let node = host.value("/proc/sys/kernel/hostname").into_known().unwrap_or_default();
+    let node = node.split('.').next().unwrap_or_default();
+    let storages = host.text("/etc/pve/storage.cfg").into_known();
+    let storages = storages.map(|text| pve_storage::directories(&text, node)).unwrap_or_default();
     let mut paths = vec![LIBVIRT.to_owned(), KOLLA.to_owned()];
     paths.extend(storages.iter().map(snippet));
     for kind in ["libvirt", "proxmox"] {
@@ -72,17 +76,24 @@ pub fn collect(host: &dyn Host) -> Hooks {
     let daemon = ["virtqemud", "libvirtd"].into_iter().find(runs);
     Hooks {
         files: paths.into_iter().map(file).collect(),
-        // systemd(1): there where it is the system's manager (sd_booted(3)).
-        daemon: daemon.filter(|_| there("/run/systemd/system")).map(|name| match name {
+        daemon: daemon.filter(|name| is_unit(host, name)).map(|name| match name {
             "virtqemud" => "virtqemud.service",
             _ => "libvirtd.service",
         }),
         daemon_runs: daemon.is_some(),
         storages,
+        nodes: host.entries("/etc/pve/nodes").into_known().map_or(0, |nodes| nodes.len()),
         selinux: host.value("/sys/fs/selinux/enforce").known().is_some_and(|mode| mode == "1"),
         libvirt: there("/etc/libvirt"),
         kolla: there("/etc/kolla"),
     }
+}
+
+/// True if the daemon is its unit's: one in a container, or started by hand, is not (cgroups(7), systemd.unit(5)).
+fn is_unit(host: &dyn Host, name: &str) -> bool {
+    let pid = host.value(&format!("/run/{name}.pid")).into_known().unwrap_or_default();
+    let cgroup = host.text(&format!("/proc/{pid}/cgroup")).into_known().unwrap_or_default();
+    cgroup.lines().any(|line| line.ends_with(&format!("/{name}.service")))
 }
 
 /// The snippet's path in a storage.

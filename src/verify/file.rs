@@ -1,7 +1,6 @@
 //! Files as the plan wrote them.
 
 use super::{Ctx, Judged};
-use crate::facts::hooks::SETTINGS;
 use crate::facts::{Evidence, Snapshot};
 use crate::host::{Fact, Why};
 use crate::steps::sha256;
@@ -32,10 +31,6 @@ fn hash(snap: &Snapshot, path: &str) -> Fact<String> {
 fn text<'a>(snap: &'a Snapshot, path: &str) -> Fact<&'a str> {
     if let Some(file) = snap.own.files.get(path) {
         return file.as_ref().map(|file| file.text.as_str());
-    }
-    // All that is there was read.
-    if path.starts_with(SETTINGS) && !snap.own.files.is_empty() {
-        return Fact::Absent;
     }
     let sources = snap.boot.places.iter().map(|place| place.file.as_ref());
     let mut all = sources.chain(&snap.modules.files).chain(&snap.initramfs.config);

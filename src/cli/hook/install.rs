@@ -7,15 +7,18 @@ use crate::cli::change::{self, Progress, consent};
 use crate::cli::{Answer, Global};
 use crate::error::{Error, Result};
 use crate::facts::hooks::{self, PROGRAM};
-use crate::facts::hypervisor::HypervisorKind;
+use crate::facts::hypervisor::{self, HypervisorKind};
 use crate::facts::{Needs, Snapshot};
 use crate::host::change::Command;
 use crate::host::{Caller, Fact, Host, HostMut, Interrupt, Kind, TreeMut, console};
-use crate::parse::elf;
+use crate::live::vm::given::{Book, Given};
+use crate::live::vm::managed;
+use crate::parse::address::Address;
 use crate::parse::vm_settings::VmSettings;
+use crate::parse::{elf, libvirt_xml};
 use crate::plan::{self, Plan};
 use crate::report::plan::Next;
-use crate::report::{self, Style};
+use crate::report::{self, Style, plain};
 use clap::Args;
 use std::time::Duration;
 
@@ -122,13 +125,36 @@ pub(super) fn install(global: &Global, args: &InstallArgs) -> Result<Answer> {
     apply(global, host, args.yes, &make)
 }
 
+/// What VMs have now, for whoever takes their hook away.
+fn given(host: &TreeMut, place: &Place) -> Vec<String> {
+    let book = Book::load(host).unwrap_or_default();
+    let ours = |given: &&Given| match place {
+        Place::Proxmox(id) => given.vm.kind == "proxmox" && given.vm.name == *id,
+        Place::Libvirt | Place::Kolla => given.vm.kind == "libvirt",
+    };
+    let told = |given: &Given| {
+        let functions: Vec<String> = given.functions.iter().map(ToString::to_string).collect();
+        format!(
+            "{} has {}. Once it has ended: vfioneer hook run release {}",
+            given.vm,
+            functions.join(" "),
+            functions.join(" ")
+        )
+    };
+    book.given.iter().filter(ours).map(told).collect()
+}
+
 pub(super) fn remove(global: &Global, args: &RemoveArgs) -> Result<Answer> {
     let place = args.place.place();
     let host = change::host(global)?;
     let make = |host: &TreeMut| {
         let snap = global.snapshot(NEEDS)?;
         let found = hooks::collect(host);
-        Ok((plan::hook::remove(&snap, &found, &place, args.vm.as_deref()).map_err(Error::refused)?, snap))
+        let mut plan = plan::hook::remove(&snap, &found, &place, args.vm.as_deref()).map_err(Error::refused)?;
+        if args.vm.is_none() {
+            plan.notes.extend(given(host, &place));
+        }
+        Ok((plan, snap))
     };
     apply(global, host, args.yes, &make)
 }
@@ -235,14 +261,13 @@ fn is_there(snap: &Snapshot, name: &str) -> Result<()> {
     })
 }
 
-/// A script that fails on `reconnect` would have libvirt end the VM (libvirt src/qemu/qemu_process.c `qemuProcessReconnect`): it is tried for each
-/// running VM before the daemon starts anew. And what would be unclear when the VM ends is said now.
+/// A script that fails on `reconnect` would have libvirt end the VM (libvirt src/qemu/qemu_process.c `qemuProcessReconnect`): it is run for each
+/// running VM before the daemon starts anew. And what the hook will do at the VM's end is said now.
 fn rehearse(host: &TreeMut, snap: &Snapshot, plan: &Plan) -> Result<()> {
     let script = plan.steps.iter().find(|step| step.path() == Some(hooks::LIBVIRT)).and_then(|step| step.text());
-    let running =
-        |vm: &&crate::facts::hypervisor::Vm| vm.kind == HypervisorKind::Libvirt && vm.running == Fact::Known(true);
+    let Some(script) = script else { return Ok(()) };
+    let running = |vm: &&hypervisor::Vm| vm.kind == HypervisorKind::Libvirt && vm.running == Fact::Known(true);
     for vm in snap.hypervisor.vms.iter().filter(running) {
-        let Some(script) = script else { return Ok(()) };
         let argv = ["sh", "-c", script, hooks::LIBVIRT, &vm.id, "reconnect", "begin", "-"].map(str::to_owned);
         let done = host
             .run(&Command { argv: &argv, limit: LIMIT, interrupt: None, holds: None }, &mut |_| ())
@@ -251,12 +276,20 @@ fn rehearse(host: &TreeMut, snap: &Snapshot, plan: &Plan) -> Result<()> {
             return Err(Error::bug(format!("the script fails for the running VM {}: {}", vm.id, done.text())));
         }
         let path = format!("/run/libvirt/qemu/{}.xml", vm.id);
-        if let Fact::Known(text) = host.text(&path) {
-            crate::facts::hypervisor::libvirt::domain(&path, &text).map_err(|why| {
-                Error::refused(format!("the XML of the running VM {} cannot be understood: {why}", vm.id))
-                    .hint("please report it with that file")
-            })?;
-        }
+        let text = host.text(&path);
+        let told = match text.and_then(|text| Fact::from(libvirt_xml::parse(&text))) {
+            Fact::Known(domain) => {
+                let functions: Vec<Address> = domain.devices.into_iter().filter_map(|d| d.address.ok()).collect();
+                let ours: Vec<String> = managed(host, &functions).iter().map(ToString::to_string).collect();
+                match ours.is_empty() {
+                    true => "is left alone, unless it has settings".to_owned(),
+                    false => format!("has {}, which will be proven well when it ends", ours.join(" ")),
+                }
+            }
+            Fact::Absent => "has no XML here".to_owned(),
+            Fact::Unknown(why) => format!("is left alone: its XML cannot be understood ({why})"),
+        };
+        console::stderr(&format!("VM {} runs: it {}.\n", plain(&vm.id), plain(&told)));
     }
     Ok(())
 }

@@ -3,16 +3,19 @@
 use super::SettingsArgs;
 use crate::cli::{Answer, Global, change};
 use crate::error::{Error, Result};
-use crate::facts::hypervisor::{self, HypervisorKind};
+use crate::facts::hypervisor::{Asked, HypervisorKind};
+use crate::facts::pci::Function;
+use crate::facts::usage::{Use, UseKind};
 use crate::facts::{Needs, Snapshot};
 use crate::goal::Goal;
-use crate::host::{Caller, Fact, TreeMut, console};
+use crate::host::{Caller, Fact, Interrupt, TreeMut, console};
 use crate::live::hand_over::{Desk, NEEDS};
-use crate::live::vm::given::Book;
+use crate::live::reset::slots;
+use crate::live::vm::given::{Book, Given};
 use crate::live::vm::runs::{self, Phase, Run};
-use crate::live::vm::{Task, Vm, is_managed, settings_of};
+use crate::live::vm::{Task, Vm, managed, settings_of};
 use crate::parse::address::Address;
-use crate::parse::libvirt_xml;
+use crate::parse::libvirt_xml::{self, HostDevice};
 use crate::parse::vm_settings::VmSettings;
 use crate::report::{self, plain};
 use clap::{Args, Subcommand};
@@ -51,9 +54,9 @@ pub struct PrepareArgs {
     /// Only the named functions, not all of a GPU's slot
     #[arg(long)]
     only: bool,
-    /// What `vfioneer history` calls the VM
-    #[arg(long, value_name = "NAME", default_value = "")]
-    vm: String,
+    /// What `vfioneer history` calls the VM; without it, its first function's address
+    #[arg(long, value_name = "NAME")]
+    vm: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -102,6 +105,8 @@ struct Job<'a> {
     vm: Vm,
     phase: Phase,
     functions: Vec<Address>,
+    /// Those of them that may be taken from the host.
+    take: Vec<Address>,
     settings: VmSettings,
     log: &'a str,
 }
@@ -118,17 +123,30 @@ pub(super) fn run(global: &Global, verb: &RunVerb) -> Result<Answer> {
 fn prepare(global: &Global, args: &PrepareArgs) -> Result<Answer> {
     let settings = args.settings.settings()?;
     let functions = resolve(global, &args.device, args.only)?;
-    let vm = Vm { kind: "qemu".to_owned(), name: args.vm.clone() };
-    answer(global, Job { vm, phase: Phase::Prepare, functions, settings, log: runs::FILE })
+    // One without a name is told from others by what it has.
+    let name = args.vm.clone().or_else(|| functions.first().map(ToString::to_string)).unwrap_or_default();
+    let vm = Vm { kind: "qemu".to_owned(), name };
+    let take = functions.clone();
+    answer(global, Job { vm, phase: Phase::Prepare, functions, take, settings, log: runs::FILE })
 }
 
 fn release(global: &Global, args: &ReleaseArgs) -> Result<Answer> {
     let functions = resolve(global, &args.device, args.only)?;
     let book = Book::load(&change::host(global)?)?;
-    let has = |given: &&crate::live::vm::given::Given| given.functions.iter().any(|f| functions.contains(f));
-    let vm = book.given.iter().find(has).map(|given| given.vm.clone());
-    let vm = vm.unwrap_or_else(|| Vm { kind: "qemu".to_owned(), name: String::new() });
-    answer(global, Job { vm, phase: Phase::Release, functions, settings: VmSettings::default(), log: runs::FILE })
+    let has = |given: &&Given| given.functions.iter().any(|f| functions.contains(f));
+    let given = book.given.iter().find(has);
+    if let Some(given) = given.filter(|given| !given.ended) {
+        let snap = global.snapshot(NEEDS)?;
+        let held = |used: &&Use| used.kind == UseKind::Process;
+        if let Some(used) = given.functions.iter().find_map(|one| snap.usage.of(one).find(held)) {
+            return Err(Error::refused(format!("{} runs: {} has {} open", given.vm, used.by, used.address))
+                .hint("shut it down first"));
+        }
+    }
+    let unnamed = || functions.first().map(ToString::to_string).unwrap_or_default();
+    let vm = given.map_or_else(|| Vm { kind: "qemu".to_owned(), name: unnamed() }, |given| given.vm.clone());
+    let settings = VmSettings::default();
+    answer(global, Job { vm, phase: Phase::Release, functions, take: Vec::new(), settings, log: runs::FILE })
 }
 
 fn resolve(global: &Global, devices: &[String], only: bool) -> Result<Vec<Address>> {
@@ -150,13 +168,9 @@ fn libvirt(global: &Global, args: &LibvirtArgs) -> Result<Answer> {
         Fact::Absent => Ok(String::new()),
         Fact::Unknown(why) => Err(why.to_string()),
     };
-    let functions = text.and_then(|text| libvirt_xml::parse(&text)).map(|domain| {
-        // What is no address libvirt itself refuses.
-        domain.devices.into_iter().filter_map(|device| device.address.ok()).collect::<Vec<Address>>()
-    });
     let settings = settings_of(&host, &vm);
-    let functions = match functions {
-        Ok(functions) => functions,
+    let devices = match text.and_then(|text| libvirt_xml::parse(&text)) {
+        Ok(domain) => domain.devices,
         Err(why) => {
             let error = Error::refused(format!("the XML of {vm} on standard input cannot be used: {why}"));
             if phase == Phase::Prepare && !matches!(settings, Ok(None)) {
@@ -166,18 +180,34 @@ fn libvirt(global: &Global, args: &LibvirtArgs) -> Result<Answer> {
             Vec::new()
         }
     };
+    // What is no address libvirt itself refuses.
+    let functions: Vec<Address> = devices.iter().filter_map(|device| device.address.clone().ok()).collect();
+    let ours = managed(&host, &functions);
     let given = phase == Phase::Release && Book::load(&host)?.of(&vm).is_some();
-    if !given && (functions.is_empty() || matches!(settings, Ok(None)) && !is_managed(&host, &functions)) {
+    if !given && (functions.is_empty() || matches!(settings, Ok(None)) && ours.is_empty()) {
         return nothing();
     }
-    let settings = match (settings, phase) {
+    let own = matches!(settings, Ok(Some(_)));
+    let settings = usable(settings, phase)?;
+    // What libvirt itself takes (managed='yes') it also gives back, unless it was on vfio before.
+    let may = |device: &HostDevice| own && (!device.managed || settings.returns());
+    let take = devices
+        .iter()
+        .filter_map(|device| device.address.clone().ok().filter(|address| ours.contains(address) || may(device)));
+    let take = take.collect();
+    done(global, host, Job { vm, phase, functions, take, settings, log: &args.log })?;
+    nothing()
+}
+
+/// The settings of a VM. Where they cannot be understood it does not start; its end is told nevertheless.
+fn usable(settings: Result<Option<VmSettings>>, phase: Phase) -> Result<VmSettings> {
+    match (settings, phase) {
         (Err(error), Phase::Release) => {
             console::stderr(&format!("vfioneer: {}\n", plain(&error.message)));
-            VmSettings::default()
+            Ok(VmSettings::default())
         }
-        (settings, _) => settings?.unwrap_or_default(),
-    };
-    done(global, &host, Job { vm, phase, functions, settings, log: &args.log }).map(|_| Answer::yes(String::new()))
+        (settings, _) => Ok(settings?.unwrap_or_default()),
+    }
 }
 
 fn proxmox(global: &Global, args: &ProxmoxArgs) -> Result<Answer> {
@@ -189,24 +219,47 @@ fn proxmox(global: &Global, args: &ProxmoxArgs) -> Result<Answer> {
     let host = change::host(global)?;
     let vm = Vm { kind: "proxmox".to_owned(), name: args.vmid.to_string() };
     let snap = global.snapshot(Needs { vms: true, ..Needs::LIST })?;
-    let functions = devices_of(&snap, &vm.name)?;
-    let settings = settings_of(&host, &vm)?.unwrap_or_default();
+    let functions = match (devices_of(&snap, &vm.name), phase) {
+        (Err(error), Phase::Release) => {
+            console::stderr(&format!("vfioneer: {}\n", plain(&error.message)));
+            Vec::new()
+        }
+        (functions, _) => functions?,
+    };
+    let settings = usable(settings_of(&host, &vm), phase)?;
     if functions.is_empty() && Book::load(&host)?.of(&vm).is_none() {
         return Ok(Answer::yes(String::new()));
     }
-    done(global, &host, Job { vm, phase, functions, settings, log: runs::FILE }).map(|_| Answer::yes(String::new()))
+    let take = functions.clone();
+    done(global, host, Job { vm, phase, functions, take, settings, log: runs::FILE })?;
+    Ok(Answer::yes(String::new()))
 }
 
-/// The functions of one of Proxmox VE's VMs.
+/// The functions of one of Proxmox VE's VMs, with all endpoints of their groups: it hands groups over whole (qemu-server `PVE/QemuServer/PCI.pm`
+/// `prepare_pci_device`). Of a mapping with more than one card it chooses one itself, later: none of them is meant here.
 fn devices_of(snap: &Snapshot, id: &str) -> Result<Vec<Address>> {
-    let all: &hypervisor::Hypervisor = &snap.hypervisor;
+    let all = &snap.hypervisor;
     let vm = all.vms.iter().find(|vm| vm.kind == HypervisorKind::Proxmox && vm.id == id).ok_or_else(|| {
         Error::refused(format!("there is no VM {id} on this node")).hint("`qm list` shows what there is")
     })?;
     if let Fact::Unknown(why) = &vm.config {
         return Err(Error::refused(format!("the configuration of VM {id} cannot be read: {why}")));
     }
-    let mut functions: Vec<Address> = vm.devices.iter().flat_map(|device| all.functions(device, &snap.pci)).collect();
+    let mut functions: Vec<Address> = Vec::new();
+    for device in &vm.devices {
+        let meant = all.functions(device, &snap.pci);
+        if matches!(device.asked, Asked::Mapping(_)) && slots(&meant).len() > 1 {
+            console::stderr(&format!(
+                "vfioneer: {}: which card that is is not known before the start\n",
+                device.evidence.text
+            ));
+            continue;
+        }
+        functions.extend(meant);
+    }
+    let groups: Vec<u32> = functions.iter().filter_map(|one| snap.pci.get(one)?.group.known().copied()).collect();
+    let of_group = |f: &&Function| f.group.known().is_some_and(|group| groups.contains(group)) && !f.is_bridge();
+    functions.extend(snap.pci.functions.iter().filter(of_group).map(|f| f.address));
     functions.sort();
     functions.dedup();
     Ok(functions)
@@ -214,21 +267,30 @@ fn devices_of(snap: &Snapshot, id: &str) -> Result<Vec<Address>> {
 
 fn answer(global: &Global, job: Job<'_>) -> Result<Answer> {
     let host = change::host(global)?;
-    let run = done(global, &host, job)?;
+    let run = done(global, host, job)?;
     Ok(Answer::yes(if global.json { report::runs::json(&run) } else { report::runs::text(&global.style(), &run) }))
 }
 
-/// Does it, and writes it down.
-fn done(global: &Global, host: &TreeMut, job: Job<'_>) -> Result<Run> {
-    let desk = Desk::open(host, &Caller::new())?;
-    desk.recover(&mut |_| ())?;
+/// Does it, and writes it down, whatever comes of it.
+fn done(global: &Global, host: TreeMut, job: Job<'_>) -> Result<Run> {
+    // A terminal that goes with its display must not end this half-way.
+    let host = host.heeding(Interrupt::watch());
     let look = || global.snapshot(NEEDS);
-    let task = Task::new(&desk, &look, job.vm, job.phase, job.functions);
-    let (run, done) = match job.phase {
-        Phase::Prepare => task.prepare(&job.settings),
-        Phase::Release => task.release(&job.settings),
+    let (run, done) = match Desk::open(&host, &Caller::new()) {
+        Ok(desk) => {
+            // What another command could not take back is no reason against this VM, if it is not about its devices; then it is refused below.
+            if let Err(error) = desk.recover(&mut |_| ()) {
+                console::stderr(&format!("vfioneer: {}\n", plain(&error.message)));
+            }
+            let task = Task::new(&desk, &look, job.vm, job.phase, job.functions);
+            match job.phase {
+                Phase::Prepare => task.prepare(&job.settings, &job.take),
+                Phase::Release => task.release(&job.settings),
+            }
+        }
+        Err(error) => (Run::failed(job.vm, job.phase, job.functions, &error), Err(error)),
     };
-    if let Err(error) = runs::add(host, job.log, &run) {
+    if let Err(error) = runs::add(&host, job.log, &run) {
         console::stderr(&format!("vfioneer: cannot write {}: {error}\n", job.log));
     }
     done.map(|()| run)

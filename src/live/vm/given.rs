@@ -1,4 +1,5 @@
-//! Which VM has which functions, from its start to its end: what no other may be given, and what goes back to the host.
+//! Which VM has which functions, from its start to its end: what no other may be given, and what goes back to the host. And which functions
+//! could not be brought back.
 
 use super::Vm;
 use crate::error::{Error, Result};
@@ -19,12 +20,26 @@ pub struct Given {
     pub vm: Vm,
     /// When, RFC 3339.
     pub when: String,
+    /// The same in seconds since the boot: clocks are set.
+    pub uptime: u64,
     /// All its functions.
     pub functions: Vec<Address>,
-    /// Those of them that were the host's before.
+    /// Those of them that were the host's before, and are not back yet.
     pub taken: Vec<Address>,
     /// What was to happen then.
     pub settings: VmSettings,
+    /// The VM has ended, and something could not go back.
+    #[serde(default)]
+    pub ended: bool,
+}
+
+/// A function that could not be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwell {
+    /// Which function.
+    pub function: Address,
+    /// Why.
+    pub why: String,
 }
 
 /// What all VMs were given.
@@ -33,6 +48,9 @@ pub struct Book {
     schema: String,
     /// One for each VM.
     pub given: Vec<Given>,
+    /// Until a reset has proven them well.
+    #[serde(default)]
+    pub unwell: Vec<Unwell>,
 }
 
 impl Book {
@@ -67,8 +85,23 @@ impl Book {
     pub fn set(&mut self, host: &dyn HostMut, vm: &Vm, given: Option<Given>) -> Result<()> {
         self.given.retain(|known| known.vm != *vm);
         self.given.extend(given);
+        self.save(host)
+    }
+
+    /// Notes that functions are well, or why one of them is not. Written at once.
+    pub fn judge(&mut self, host: &dyn HostMut, functions: &[Address], why: Option<&str>) -> Result<()> {
+        let known = self.unwell.len();
+        self.unwell.retain(|unwell| !functions.contains(&unwell.function));
+        let unwell = |why: &str| {
+            functions.iter().map(|function| Unwell { function: *function, why: why.to_owned() }).collect::<Vec<_>>()
+        };
+        self.unwell.extend(why.map(unwell).unwrap_or_default());
+        if known == 0 && self.unwell.is_empty() { Ok(()) } else { self.save(host) }
+    }
+
+    fn save(&mut self, host: &dyn HostMut) -> Result<()> {
         SCHEMA.clone_into(&mut self.schema);
-        let written = match self.given.is_empty() {
+        let written = match self.given.is_empty() && self.unwell.is_empty() {
             true => host.remove(FILE),
             false => serde_json::to_string_pretty(self)
                 .map_err(io::Error::other)

@@ -2,7 +2,7 @@
 
 use super::Vm;
 use crate::error::{Error, Result};
-use crate::host::{Fact, Host, HostMut};
+use crate::host::{Caller, Fact, Host, HostMut, Why};
 use crate::parse::address::Address;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -59,6 +59,14 @@ pub struct Run {
     pub failed: Option<String>,
 }
 
+impl Run {
+    /// One that did not begin.
+    pub fn failed(vm: Vm, phase: Phase, devices: Vec<Address>, error: &Error) -> Run {
+        let (when, failed) = (Caller::new().when, Some(error.message.clone()));
+        Run { when, vm, phase, devices, done: Vec::new(), resets: Vec::new(), ms: 0, failed }
+    }
+}
+
 /// Adds a run. One log is begun anew before it grows without end.
 pub fn add(host: &dyn HostMut, path: &str, run: &Run) -> io::Result<()> {
     let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir);
@@ -76,14 +84,16 @@ fn older(path: &str) -> String {
     format!("{path}.1")
 }
 
-/// All runs, the oldest first. A line that is none was cut off by a crash, or is of a later version.
-pub fn all(host: &dyn Host) -> Result<Vec<Run>> {
+/// All runs, the oldest first. A line that is none was cut off by a crash, or is of a later version. `unread` is told of a container's log that
+/// cannot be read.
+pub fn all(host: &dyn Host, unread: &mut dyn FnMut(&str, &Why)) -> Result<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::new();
     for path in [FILE].iter().chain(VOLUMES) {
         for file in [older(path), (*path).to_owned()] {
             match host.text(&file) {
                 Fact::Known(text) => runs.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok())),
                 Fact::Absent => {}
+                Fact::Unknown(why) if *path != FILE => unread(&file, &why),
                 Fact::Unknown(why) => {
                     return Err(Error::refused(format!("cannot read {file}: {why}")).hint("run the command as root"));
                 }

@@ -19,6 +19,9 @@ pub(super) fn install(hooks: &Hooks) -> Result<Work, String> {
     }
     let mut work = script(hooks, LIBVIRT, &text(), reason("hook-libvirt", &[]))?;
     notice(hooks, &mut work);
+    if hooks.kolla {
+        work.notes.push(reason("hook-beside-kolla", &[]));
+    }
     if hooks.selinux {
         work.notes.push(reason("hook-selinux", &[]));
     }

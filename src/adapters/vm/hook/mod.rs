@@ -59,8 +59,11 @@ pub fn install(snap: &Snapshot, hooks: &Hooks, wanted: &Wanted) -> Result<Work, 
     };
     if let Some((name, settings)) = &wanted.vm {
         let path = settings_file(wanted.place.kind(), name).ok_or_else(|| reason("hook-name", &[("vm", name)]))?;
-        let why = reason("hook-settings", &[("vm", name)]);
-        work.extend(file(hooks, &path, &settings.write(), 0o644, why));
+        // They are the user's to edit from then on: nothing is expected of them, and only what is asked for replaces them.
+        if hooks.text(&path).is_none() || *settings != VmSettings::default() {
+            let why = reason("hook-settings", &[("vm", name)]);
+            work.files.extend(file(hooks, &path, &settings.write(), 0o644, why).files);
+        }
     }
     if let Some(from) = &wanted.program {
         let argv = ["install", "-m", "755", "-T", "--", from, PROGRAM].map(str::to_owned).to_vec();
@@ -74,12 +77,15 @@ pub fn install(snap: &Snapshot, hooks: &Hooks, wanted: &Wanted) -> Result<Work, 
 /// The hook taken away again; with a VM, only that one's part of it.
 pub fn remove(snap: &Snapshot, hooks: &Hooks, place: &Place, vm: Option<&str>) -> Result<Work, String> {
     let mut work = Work::default();
+    let vm = match place {
+        Place::Proxmox(id) => Some(id.as_str()),
+        Place::Libvirt | Place::Kolla => vm,
+    };
     let path = |name: &str| settings_file(place.kind(), name);
     for file in hooks.settings(place.kind()) {
         let of = |name: &str| path(name).as_deref() == Some(&file.path);
         if vm.is_none_or(of) {
             work.files.push(Step::remove(&file.path, &file.text, reason("hook-settings-gone", &[])));
-            work.expect.push(Expectation::File { path: file.path.clone(), sha256: None });
         }
     }
     match place {

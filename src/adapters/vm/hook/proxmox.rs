@@ -39,6 +39,9 @@ pub(super) fn install(snap: &Snapshot, hooks: &Hooks, id: &str) -> Result<Work, 
         return Err(reason("hook-no-snippets", &[("storage", &first.id), ("content", &content.join(","))]));
     };
     let mut work = script(hooks, &snippet(storage), SCRIPT, reason("hook-proxmox", &[]))?;
+    if hooks.nodes > 1 {
+        work.notes.push(reason("hook-proxmox-nodes", &[("vm", id)]));
+    }
     if there.is_none() {
         let volume = format!("{}:{SNIPPETS}/{SNIPPET}", storage.id);
         let (argv, undo) = (["qm", "set", id, "--hookscript", &volume], ["qm", "set", id, "--delete", "hookscript"]);

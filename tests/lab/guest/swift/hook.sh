@@ -70,8 +70,23 @@ want 3 open-end vfioneer hook run libvirt one release end - <"$out/one.xml"
 same 'what is open stays' vfio-pci "$(driver "$nic")"
 kill "$holder"
 wait "$holder" || true
-want 0 closed vfioneer unbind "$nic" --yes
+want 0 closed vfioneer hook run release "$nic"
 same 'the NIC once it was closed' "$before" "$(state "$nic")"
+[ ! -e "$given" ] || problem "somebody still has something: $(cat "$given")"
+
+# A VM that runs is not released by hand, and one whose end was never told makes room for the next.
+want 0 untold vfioneer hook run libvirt one prepare begin - <"$out/one.xml"
+sleep 1000 3<>"/dev/vfio/$(group "$nic")" &
+holder=$!
+want 3 runs vfioneer hook run release "$nic"
+sed -i 's/"uptime": [0-9]*/"uptime": 0/' "$given"
+want 3 runs-still vfioneer hook run prepare "$nic" --vm two
+kill "$holder"
+wait "$holder" || true
+want 0 ended vfioneer hook run prepare "$nic" --vm two --return
+grep -q 'VM one had ended' "$out/ended" || problem "it is not said who had it: $(cat "$out/ended")"
+want 0 ended-release vfioneer hook run release "$nic"
+same 'the NIC after both' "$before" "$(state "$nic")"
 
 # What is gone is given to nobody.
 same 'it is pulled out' '' "$(ask device_del nic)"
