@@ -81,6 +81,15 @@ pub enum Action {
         /// The driver that has it; null if none.
         former: Option<String>,
     },
+    /// Has a physical function of SR-IOV make virtual ones now, each for vfio-pci.
+    VirtualFunctions {
+        /// Which function.
+        address: Address,
+        /// How many it has; each is on vfio-pci.
+        former: u16,
+        /// How many it gets.
+        count: u16,
+    },
 }
 
 /// What a generated file must be before it takes the place of the old one.
@@ -156,6 +165,15 @@ pub enum Expectation {
     GroupViable {
         /// The function.
         address: Address,
+    },
+    /// A physical function has this many virtual ones, each on vfio-pci, and no driver takes another by itself.
+    VirtualFunctions {
+        /// Where it was when the plan was made.
+        address: Address,
+        /// Vendor and device id, `8086:1592`.
+        id: String,
+        /// How many.
+        count: u16,
     },
     /// No function but these is on a vfio driver.
     NothingElseTaken {

@@ -35,6 +35,7 @@ pub mod scrub;
 pub mod shell;
 pub mod shell_edit;
 pub mod shell_vars;
+pub mod sriov_rules;
 pub mod sysfs;
 pub mod unpack;
 pub mod version;

@@ -128,11 +128,23 @@ pub fn name_within(function: &Function, columns: usize) -> String {
     let (vendor, device) = (plain(vendor), plain(device));
     let vendor = called(&vendor);
     let marketing = device.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name);
-    let mut names = vec![full, format!("{vendor} {device}")];
+    let part = function.virtual_of();
+    let columns = columns.saturating_sub(part.width());
+    let mut names = vec![full.trim_end_matches(&part).to_owned(), format!("{vendor} {device}")];
     // Of other devices, what stands in brackets is a detail.
     names.extend(marketing.filter(|_| function.is_display()).map(|name| format!("{vendor} {name}")));
     let fits = names.iter().find(|name| name.width() <= columns).or(names.last());
-    fits.map(|name| cut(name, columns)).unwrap_or_default()
+    fits.map(|name| cut(name, columns)).unwrap_or_default() + &part
+}
+
+/// ` (4 of 256 VFs)` of a device that makes virtual functions; empty for others.
+fn virtual_functions(function: &Function) -> String {
+    match function.sriov.known() {
+        Some(sriov) if sriov.total > 0 && !function.is_bridge() => {
+            format!(" ({} of {} VFs)", sriov.active, sriov.total)
+        }
+        _ => String::new(),
+    }
 }
 
 /// `Advanced Micro Devices, Inc. [AMD/ATI]` is called AMD/ATI, `Samsung Electronics Co Ltd` Samsung.
