@@ -138,3 +138,47 @@ fn nothing(wanted: &str, pci: &Pci) -> Error {
     }
     error.hint("`vfioneer list --all` shows every function")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::pci::{Ids, Seen};
+    use crate::host::Fact;
+
+    /// A display controller with a sound function, and a virtual function of the same slot, ids and name.
+    fn pci() -> Pci {
+        let at = |text: &str| Address::parse(text).unwrap();
+        let function = |address: &str, class: u32, physical: Option<&str>| {
+            let mut function = Function::unknown(at(address), Seen::Sysfs);
+            function.ids = Fact::Known(Ids { vendor: 0x8086, device: 0x56c0 });
+            function.device_name = Some("Flex 170".into());
+            function.class = Fact::Known(class);
+            function.physical = physical.map_or(Fact::Absent, |physical| Fact::Known(at(physical)));
+            function
+        };
+        Pci {
+            functions: vec![
+                function("0000:03:00.0", 0x03_8000, None),
+                function("0000:03:00.1", 0x04_0300, None),
+                function("0000:03:00.2", 0x03_8000, Some("0000:03:00.0")),
+                function("0000:03:01.0", 0x03_8000, Some("0000:03:00.0")),
+            ],
+            ..Pci::default()
+        }
+    }
+
+    fn chosen(selector: &str) -> Vec<String> {
+        let goal = Goal::resolve(&[selector.to_owned()], false, &pci()).unwrap();
+        goal.devices.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn physical_functions_come_before_virtual_ones() {
+        for selector in ["03:00.0", "03:00", "8086:56c0", "flex"] {
+            assert_eq!(chosen(selector), ["0000:03:00.0", "0000:03:00.1"], "{selector}");
+        }
+        // Named by its address, or where there is nothing else, a virtual one is meant, and it alone.
+        assert_eq!(chosen("03:00.2"), ["0000:03:00.2"]);
+        assert_eq!(chosen("03:01"), ["0000:03:01.0"]);
+    }
+}

@@ -18,7 +18,8 @@ const MOST: usize = 65535;
 /// Gives a physical function this many virtual ones, each on vfio-pci.
 pub(super) fn create(work: &mut Work<'_>, step: usize, address: &Address, count: u16) -> Did {
     let number = |name: &str| value(work.host, address, name)?.parse().map_err(|_| unclear(address, name));
-    let before = Virtual { address: *address, count: number(NUMBER)?, autoprobe: value(work.host, address, AUTOPROBE)? };
+    let before =
+        Virtual { address: *address, count: number(NUMBER)?, autoprobe: value(work.host, address, AUTOPROBE)? };
     work.intent(step, Before { sriov: Some(before), ..Before::default() })?;
     // What is made later, by whomever, is as the kernel has it by itself (Linux 6.12 drivers/pci/iov.c `sriov_init`).
     set(work, step, address, count, if count == 0 { "1" } else { "0" })?;
@@ -59,20 +60,22 @@ fn set(work: &mut Work<'_>, step: usize, address: &Address, count: u16, autoprob
     if count > 0 && work.host.stat(&format!("{DRIVERS}/{VFIO}")).is_absent() {
         work.run(&["modprobe", "--", VFIO].map(str::to_owned), &format!("{step}-modprobe"))?;
     }
-    write(work, step, address, AUTOPROBE, autoprobe)?;
+    write(work, address, AUTOPROBE, autoprobe)?;
     let wanted = count.to_string();
     let now = value(work.host, address, NUMBER)?;
     if now != wanted && now != "0" {
-        write(work, step, address, NUMBER, "0")?;
+        write(work, address, NUMBER, "0")?;
     }
     if now != wanted && count > 0 {
-        write(work, step, address, NUMBER, &wanted)?;
+        write(work, address, NUMBER, &wanted)?;
     }
     let now = value(work.host, address, NUMBER)?;
     if now != wanted {
         return Err(Failure::new(format!("{address} has {now} virtual functions, not {wanted}")));
     }
-    for function in (0..MOST).map_while(|number| work.host.link(&file(address, &format!("virtfn{number}"))).into_known()) {
+    for function in
+        (0..MOST).map_while(|number| work.host.link(&file(address, &format!("virtfn{number}"))).into_known())
+    {
         if let Some(function) = sysfs::functions_in(&function).last() {
             hand_over(work.host, function, VFIO, Some(VFIO)).map_err(|error| Failure::new(error.to_string()))?;
         }
@@ -80,11 +83,7 @@ fn set(work: &mut Work<'_>, step: usize, address: &Address, count: u16, autoprob
     Ok(())
 }
 
-/// Not as a single attribute: a card needs a minute for its hundreds of functions.
-fn write(work: &mut Work<'_>, step: usize, address: &Address, name: &str, text: &str) -> Did {
-    let argv = ["sh", "-c", r#"echo "$1" > "$2""#, "sh", text, &file(address, name)].map(str::to_owned);
-    work.run(&argv, &format!("{step}-{name}")).map(drop).map_err(|failure| Failure {
-        why: format!("{} takes no {text}", file(address, name)),
-        ..failure
-    })
+fn write(work: &Work<'_>, address: &Address, name: &str, text: &str) -> Did {
+    let written = work.host.write_attribute(&file(address, name), text);
+    written.map_err(|error| Failure::new(error.to_string()))
 }

@@ -253,8 +253,9 @@ impl GoalArgs {
                 .hint("name one: `vfioneer plan 01:00 --vfs 4` (`vfioneer list` shows them)"));
         }
         if request.vfs.is_some() && (request.rom.is_some() || request.method == Some(Method::Ids)) {
-            return Err(self
-                .named_in(Error::usage("with --vfs the device stays with the host: --rom and --method ids are for one that goes")));
+            return Err(self.named_in(Error::usage(
+                "with --vfs the device stays with the host: --rom and --method ids are for one that goes",
+            )));
         }
         if request.devices.is_empty() && !request.repair && !request.iommu_pt && request.serial_console.is_none() {
             return Err(self

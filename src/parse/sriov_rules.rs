@@ -30,7 +30,8 @@ pub struct Rule {
     pub count: u16,
 }
 
-const HEADER: &str = "# vfioneer: these physical functions are given virtual ones for VMs, once their driver has them.\n";
+const HEADER: &str =
+    "# vfioneer: these physical functions are given virtual ones for VMs, once their driver has them.\n";
 
 /// The rules of a text; lines that are none of vfioneer's are passed by.
 pub fn parse(text: &str) -> Vec<Rule> {
@@ -100,7 +101,9 @@ mod tests {
 
     #[test]
     fn what_vfioneer_would_not_write_is_none_of_its_rules() {
-        for (from, to) in [(" 255\"", " 65536\""), ("0x0010", "0x10"), ("10000:??:02.0", "10000:01:02.0"), ("?*", "nvme")] {
+        for (from, to) in
+            [(" 255\"", " 65536\""), ("0x0010", "0x10"), ("10000:??:02.0", "10000:01:02.0"), ("?*", "nvme")]
+        {
             assert_eq!(parse(&TEXT.replacen(from, to, 2)).len(), if from == "?*" { 0 } else { 1 }, "{to}");
         }
         assert!(parse("").is_empty() && parse("DEVPATH==\"*/pci\"").is_empty());

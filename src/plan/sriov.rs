@@ -75,9 +75,9 @@ fn rule(case: &Case<'_>, function: &Function, count: u16) -> Result<Rule, Why> {
 
 /// What uses virtual functions that would go away under it, or to VMs: the physical function, and its users.
 pub(super) fn used(case: &Case<'_>) -> Vec<(String, String)> {
-    let count = case.goal.vfs.map(u32::from);
+    let Some(count) = case.goal.vfs else { return Vec::new() };
     let of = |function: &&Function| {
-        let stays = function.sriov.known().map(|sriov| sriov.active) == count;
+        let stays = function.sriov.known()?.active == u32::from(count);
         let parts = parts(case, function).into_iter().filter(|part| !stays || !part.on_vfio());
         let users: Vec<String> = parts.flat_map(|part| users(case, part)).collect();
         (!users.is_empty()).then(|| (function.address.to_string(), list(users)))
@@ -169,3 +169,6 @@ fn is_done(sriov: &Sriov, parts: &[&Function], count: u16) -> bool {
     sriov.active == u32::from(count)
         && (count == 0 || sriov.autoprobe != Some(true) && parts.iter().all(|part| part.on_vfio()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,7 +240,8 @@ pub(super) fn nothing_else(ctx: &Ctx<'_>, addresses: &[Address]) -> Judged {
     let moved: Vec<Address> = ctx.applied.expect.iter().filter_map(|expect| moved_to(snap, expect)).collect();
     let used = |f: &Function| snap.usage.of(&f.address).any(|used| used.kind == UseKind::RunningVm);
     let known = |f: &Function| addresses.contains(&f.address) || moved.contains(&f.address);
-    let taken: Vec<&Function> = snap.pci.functions.iter().filter(|f| f.on_vfio() && !known(f) && !used(f) && !is_given(snap, f)).collect();
+    let taken: Vec<&Function> =
+        snap.pci.functions.iter().filter(|f| f.on_vfio() && !known(f) && !used(f) && !is_given(snap, f)).collect();
     let Some(first) = taken.first() else { return Judged::holds(about) };
     let claims = intent::claims(snap);
     let ids = claims.iter().find(|claim| claim.takes(first) == Some(true));

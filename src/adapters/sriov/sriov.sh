@@ -35,7 +35,7 @@ has_driver() {
 
 # load: vfio-pci is there, built in or loaded now.
 load() {
-    [ -d "$drivers/vfio-pci" ] || "$modprobe" vfio-pci >/dev/null 2>&1
+    [ -d "$drivers/vfio-pci" ] || "$modprobe" -i vfio-pci >/dev/null 2>&1
     [ -d "$drivers/vfio-pci" ]
 }
 
