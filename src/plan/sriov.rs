@@ -17,8 +17,20 @@ use crate::steps::{Action, Expectation, Step};
 
 /// What is in the way, but for who uses what there is ([`used`]): nothing allows it.
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
-    let Some(count) = case.goal.vfs else { return Vec::new() };
-    case.physical.iter().filter_map(|function| refusal(case, function, count)).collect()
+    match case.goal.vfs {
+        Some(count) => case.physical.iter().filter_map(|function| refusal(case, function, count)).collect(),
+        None => case.chosen.iter().filter(|f| has_rule(case, f)).map(|function| makes_others(function)).collect(),
+    }
+}
+
+/// It cannot both go to a VM and make virtual functions.
+fn makes_others(function: &Function) -> Refusal {
+    let values = [("device", &*function.name()), ("address", &*function.address.to_string())];
+    Refusal::firm("makes-vfs", function.address, &values)
+}
+
+fn has_rule(case: &Case<'_>, function: &Function) -> bool {
+    rules(case.snap).iter().any(|rule| is_for(case.snap, rule, function))
 }
 
 fn refusal(case: &Case<'_>, function: &Function, count: u16) -> Option<Refusal> {
@@ -87,7 +99,7 @@ pub(super) fn used(case: &Case<'_>) -> Vec<(String, String)> {
 
 /// True unless its virtual functions are to go and are not vfioneer's.
 fn is_ours(case: &Case<'_>, function: &Function) -> bool {
-    case.goal.vfs != Some(0) || rules(case.snap).iter().any(|rule| is_for(case.snap, rule, function))
+    case.goal.vfs != Some(0) || has_rule(case, function)
 }
 
 fn users(case: &Case<'_>, part: &Function) -> Vec<String> {

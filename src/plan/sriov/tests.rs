@@ -85,6 +85,9 @@ fn the_device_stays_and_makes_virtual_functions_now_and_at_every_boot() {
     for name in ["05:00", "05:00.0", "8086:10fb"] {
         assert_eq!(shown(&plan(&snap, &[name], 4, &[])), [""; 0], "{name}");
     }
+    // Once it makes others, it stays.
+    let itself = Request { devices: vec!["05:00.0".into()], ..Request::default() };
+    assert_eq!(refused(&make(&snap, &itself.resolve(&snap.pci).unwrap())), ["makes-vfs"]);
     // Another number passes through none.
     let more = plan(&snap, &["05:00"], 8, &[]);
     assert_eq!(shown(&more), ["write 90-vfioneer-sriov.rules", "0000:05:00.0 4 8"]);
