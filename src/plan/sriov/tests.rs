@@ -181,3 +181,30 @@ fn each_device_has_a_rule_of_its_own() {
     let plan = plan(&snap, &["05:00.0"], 4, &[]);
     assert!(plan.manual.concat().contains("No udev") && !plan.steps.iter().any(|step| step.path().is_some()));
 }
+
+#[test]
+fn without_an_iommu_in_the_firmware_nothing_is_made() {
+    let mut snap = host();
+    snap.iommu.table = Fact::Absent;
+    snap.iommu.units = Fact::Known(Vec::new());
+    snap.iommu.groups.clear();
+    assert_eq!(refused(&plan(&snap, &["05:00"], 4, &[])), ["iommu-off-in-firmware"]);
+    assert_eq!(refused(&plan(&snap, &["05:00"], 0, &[])), [""; 0]);
+}
+
+#[test]
+fn nothing_is_said_against_virtual_functions_on_vfio() {
+    let mut snap = host();
+    t::make_virtual(&mut snap, 4, Some("vfio-pci"));
+    let before = t::shown(&t::check(&t::with_nic()));
+    assert_eq!(t::shown(&t::check(&snap)), before);
+    // Those of NVMe controllers have the ids of their physical one.
+    for number in 0..4 {
+        t::change(&mut snap, &format!("0000:05:10.{number}"), |f| {
+            f.ids = Fact::Known(crate::facts::pci::Ids { vendor: 0x8086, device: 0x10fb });
+            f.driver_override = Fact::Known("vfio-pci".into());
+            f.candidates = Fact::Known(vec!["ixgbe".into()]);
+        });
+    }
+    assert_eq!(t::shown(&t::check(&snap)), before);
+}
