@@ -485,19 +485,6 @@ pub fn shown<F: std::borrow::Borrow<Finding>>(findings: &[F]) -> Vec<String> {
     findings.iter().map(show).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_that_is_well_gets_no_error_and_no_warning() {
-        for snap in [healthy(), passthrough(), unknown()] {
-            let bad: Vec<_> = check(&snap).into_iter().filter(|f| f.severity != Severity::Info).collect();
-            assert_eq!(shown(&bad), Vec::<String>::new());
-        }
-    }
-}
-
 /// A network card that can make 63 virtual functions.
 pub const NIC: &str = "0000:05:00.0";
 
@@ -526,5 +513,18 @@ pub fn make_virtual(snap: &mut Snapshot, count: u8, driver: Option<&str>) {
         part.group = Fact::Known(500 + u32::from(number));
         part.driver = driver.map_or(Fact::Absent, |driver| Fact::Known(driver.to_owned()));
         add(snap, part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_well_gets_no_error_and_no_warning() {
+        for snap in [healthy(), passthrough(), unknown()] {
+            let bad: Vec<_> = check(&snap).into_iter().filter(|f| f.severity != Severity::Info).collect();
+            assert_eq!(shown(&bad), Vec::<String>::new());
+        }
     }
 }
