@@ -1,6 +1,6 @@
 //! The table of `list`.
 
-use super::{Short, Style, cut, name_within, plain, virtual_functions};
+use super::{Short, Style, cut, name_and_parts, plain};
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::host::Fact;
@@ -22,7 +22,7 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
             plain(&fact(&function.driver)),
             reset(function),
             fact(&function.numa_node),
-            plain(&function.name()) + &virtual_functions(function),
+            name_and_parts(function, usize::MAX),
         ]);
     }
     // A host with one node, or none named, needs no column for it.
@@ -34,8 +34,7 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
     if let Some(columns) = style.width {
         let room = columns.saturating_sub(before_names(&rows)).max(12);
         for (row, function) in rows.iter_mut().skip(1).zip(functions) {
-            let parts = virtual_functions(function);
-            row[6] = name_within(function, room.saturating_sub(parts.len())) + &parts;
+            row[6] = name_and_parts(function, room);
         }
     }
     align(style, &rows) + &signs.legend(style)

@@ -137,14 +137,15 @@ pub fn name_within(function: &Function, columns: usize) -> String {
     fits.map(|name| cut(name, columns)).unwrap_or_default() + &part
 }
 
-/// ` (4 of 256 VFs)` of a device that makes virtual functions; empty for others.
-fn virtual_functions(function: &Function) -> String {
-    match function.sriov.known() {
-        Some(sriov) if sriov.total > 0 && !function.is_bridge() => {
-            format!(" ({} of {} VFs)", sriov.active, sriov.total)
-        }
-        _ => String::new(),
-    }
+/// A function's name in at most so many columns; of a device that makes virtual functions with their number, ` (4 of 256 VFs)`. While it
+/// has none, the name goes first.
+fn name_and_parts(function: &Function, columns: usize) -> String {
+    let Some(sriov) = function.sriov.known().filter(|sriov| sriov.total > 0 && !function.is_bridge()) else {
+        return name_within(function, columns);
+    };
+    let parts = format!(" ({} of {} VFs)", sriov.active, sriov.total);
+    let name = name_within(function, columns.saturating_sub(parts.len()));
+    if sriov.active == 0 && name.ends_with('…') { name_within(function, columns) } else { name + &parts }
 }
 
 /// `Advanced Micro Devices, Inc. [AMD/ATI]` is called AMD/ATI, `Samsung Electronics Co Ltd` Samsung.

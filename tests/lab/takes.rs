@@ -138,8 +138,8 @@ pub fn all() -> Vec<Take> {
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Refused),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::BuiltIn),
         (variant(12, Loader::GrubBios, dracut, plain), Vendor::Amd, Extra::BuiltIn),
+        // Of Debian's images, this one has the controller's driver, which is there before udev has the rule; the next one has not.
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Vfs),
-        // Its image has the controller's driver, which is there before the rule can be.
         (variant(12, Loader::GrubBios, Generator::DracutAny, Layout::Boot), Vendor::Intel, Extra::Vfs),
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Repair),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Repair),
