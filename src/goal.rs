@@ -42,6 +42,8 @@ pub struct Goal {
     pub repair: bool,
     /// The VM that gets the devices, by id or name.
     pub vm: Option<String>,
+    /// How many virtual functions each of the devices makes; then the devices themselves stay with the host.
+    pub vfs: Option<u16>,
     /// The ROM that the card's VM shows its guest. Not part of [`Goal::resolve`]: who reads the request's file sets it.
     pub rom: Option<RomFile>,
 }
@@ -56,7 +58,8 @@ pub struct RomFile {
 }
 
 impl Goal {
-    /// Resolves selectors against a host. Choosing a display controller chooses its whole slot, unless `only`.
+    /// Resolves selectors against a host. Choosing a display controller chooses its whole slot, unless `only`; never its
+    /// virtual functions.
     ///
     /// A selector is a function (`01:00.0`), a slot (`01:00`), an id (`10de:2684`), or a part of the name.
     /// Fails with a usage error that says what it could have been if one matches nothing, or if a name matches
@@ -68,7 +71,8 @@ impl Goal {
                 devices.push(function.address);
                 // A virtual function's slot is its physical one's, too.
                 if function.is_display() && !only && function.physical.known().is_none() {
-                    devices.extend(pci.slot(&function.address).map(|f| f.address));
+                    let slot = pci.slot(&function.address).filter(|f| f.physical.known().is_none());
+                    devices.extend(slot.map(|f| f.address));
                 }
             }
         }
@@ -78,7 +82,8 @@ impl Goal {
     }
 }
 
-/// The functions that a selector names; never empty.
+/// The functions that a selector names; never empty. Where physical functions share a slot, an id or a name with virtual ones,
+/// it names the physical ones alone: what is done to one of them is done to all of its virtual ones.
 pub fn select<'a>(selector: &str, pci: &'a Pci) -> Result<Vec<&'a Function>> {
     let wanted = selector.trim();
     if wanted.is_empty() {
@@ -90,15 +95,16 @@ pub fn select<'a>(selector: &str, pci: &'a Pci) -> Result<Vec<&'a Function>> {
         return pci.get(&address).map(|f| vec![f]).ok_or_else(|| nothing(wanted, pci));
     }
     if let Some(address) = Address::parse(&format!("{wanted}.0")) {
-        return some_or_nothing(pci.slot(&address).collect(), wanted, pci);
+        return some_or_nothing(physical_first(pci.slot(&address).collect()), wanted, pci);
     }
     let lower = wanted.to_ascii_lowercase();
     if lower.len() == 9 && lower.as_bytes()[4] == b':' && lower.bytes().filter(u8::is_ascii_hexdigit).count() == 8 {
         let matches = |f: &&Function| f.ids.known().is_some_and(|ids| ids.to_string() == lower);
-        return some_or_nothing(pci.functions.iter().filter(matches).collect(), wanted, pci);
+        return some_or_nothing(physical_first(pci.functions.iter().filter(matches).collect()), wanted, pci);
     }
     let named: Vec<&Function> =
         pci.functions.iter().filter(|f| !f.is_bridge() && f.name().to_ascii_lowercase().contains(&lower)).collect();
+    let named = physical_first(named);
     let Some(first) = named.first() else { return Err(nothing(wanted, pci)) };
     if named.iter().all(|f| f.address.same_slot(&first.address)) {
         return Ok(named);
@@ -108,6 +114,14 @@ pub fn select<'a>(selector: &str, pci: &'a Pci) -> Result<Vec<&'a Function>> {
         error = error.hint(format!("{}  {}", function.address, function.name()));
     }
     Err(error.hint("give the address instead"))
+}
+
+/// Without virtual functions, unless there are no others.
+fn physical_first(mut found: Vec<&Function>) -> Vec<&Function> {
+    if found.iter().any(|f| f.physical.known().is_none()) {
+        found.retain(|f| f.physical.known().is_none());
+    }
+    found
 }
 
 fn some_or_nothing<'a>(found: Vec<&'a Function>, wanted: &str, pci: &Pci) -> Result<Vec<&'a Function>> {
@@ -123,4 +137,48 @@ fn nothing(wanted: &str, pci: &Pci) -> Error {
         error = error.hint(format!("{}  {}", function.address, function.name()));
     }
     error.hint("`vfioneer list --all` shows every function")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::pci::{Ids, Seen};
+    use crate::host::Fact;
+
+    /// A display controller with a sound function, and a virtual function of the same slot, ids and name.
+    fn pci() -> Pci {
+        let at = |text: &str| Address::parse(text).unwrap();
+        let function = |address: &str, class: u32, physical: Option<&str>| {
+            let mut function = Function::unknown(at(address), Seen::Sysfs);
+            function.ids = Fact::Known(Ids { vendor: 0x8086, device: 0x56c0 });
+            function.device_name = Some("Flex 170".into());
+            function.class = Fact::Known(class);
+            function.physical = physical.map_or(Fact::Absent, |physical| Fact::Known(at(physical)));
+            function
+        };
+        Pci {
+            functions: vec![
+                function("0000:03:00.0", 0x03_8000, None),
+                function("0000:03:00.1", 0x04_0300, None),
+                function("0000:03:00.2", 0x03_8000, Some("0000:03:00.0")),
+                function("0000:03:01.0", 0x03_8000, Some("0000:03:00.0")),
+            ],
+            ..Pci::default()
+        }
+    }
+
+    fn chosen(selector: &str) -> Vec<String> {
+        let goal = Goal::resolve(&[selector.to_owned()], false, &pci()).unwrap();
+        goal.devices.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn physical_functions_come_before_virtual_ones() {
+        for selector in ["03:00.0", "03:00", "8086:56c0", "flex"] {
+            assert_eq!(chosen(selector), ["0000:03:00.0", "0000:03:00.1"], "{selector}");
+        }
+        // Named by its address, or where there is nothing else, a virtual one is meant, and it alone.
+        assert_eq!(chosen("03:00.2"), ["0000:03:00.2"]);
+        assert_eq!(chosen("03:01"), ["0000:03:01.0"]);
+    }
 }

@@ -81,6 +81,15 @@ pub enum Action {
         /// The driver that has it; null if none.
         former: Option<String>,
     },
+    /// Has a physical function of SR-IOV make virtual ones now, each for vfio-pci.
+    VirtualFunctions {
+        /// Which function.
+        address: Address,
+        /// How many it has; each is on vfio-pci.
+        former: u16,
+        /// How many it gets.
+        count: u16,
+    },
 }
 
 /// What a generated file must be before it takes the place of the old one.
@@ -157,6 +166,15 @@ pub enum Expectation {
         /// The function.
         address: Address,
     },
+    /// A physical function has this many virtual ones, each on vfio-pci, and no driver takes another by itself.
+    VirtualFunctions {
+        /// Where it was when the plan was made.
+        address: Address,
+        /// Vendor and device id, `8086:1592`.
+        id: String,
+        /// How many.
+        count: u16,
+    },
     /// No function but these is on a vfio driver.
     NothingElseTaken {
         /// Those that are, or were before.
@@ -183,12 +201,15 @@ pub enum Expectation {
 impl Expectation {
     /// True if a later transaction's takes this one's place: it is about the same word, function or file, or about all of them.
     pub fn yields_to(&self, later: &Expectation) -> bool {
-        use Expectation::{CommandLine, Driver, Entries, File, GroupViable, Images, IommuOn, NothingElseTaken};
+        use Expectation::{
+            CommandLine, Driver, Entries, File, GroupViable, Images, IommuOn, NothingElseTaken, VirtualFunctions,
+        };
         match (self, later) {
             (CommandLine { word: a, .. }, CommandLine { word: b, .. })
             | (Entries { word: a, .. }, Entries { word: b, .. })
             | (File { path: a, .. }, File { path: b, .. }) => a == b,
             (Driver { address: a, .. }, Driver { address: b, .. })
+            | (VirtualFunctions { address: a, .. }, VirtualFunctions { address: b, .. })
             | (GroupViable { address: a }, GroupViable { address: b }) => a == b,
             (IommuOn, IommuOn)
             | (NothingElseTaken { .. }, NothingElseTaken { .. })

@@ -165,6 +165,7 @@ fn short(plan: &Plan) -> String {
         Action::Generate { output, .. } => format!("\n    generate {output}"),
         Action::Run { argv, .. } => format!("\n    run {}", argv.first().map_or("", String::as_str)),
         Action::Bind { address, driver, .. } => format!("\n    bind {address} {driver}"),
+        Action::VirtualFunctions { address, count, .. } => format!("\n    make {count} VFs of {address}"),
     };
     plan.steps
         .iter()

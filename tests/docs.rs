@@ -9,6 +9,8 @@ use vfioneer::checks::pages;
 use vfioneer::facts::boot::Chain;
 use vfioneer::facts::{self, Needs};
 
+#[path = "lab/cards.rs"]
+mod cards;
 #[path = "lab/cells.rs"]
 mod cells;
 #[path = "support/hosts/mod.rs"]

@@ -7,6 +7,7 @@ pub mod boot;
 pub mod claim;
 pub mod hooks;
 pub mod initramfs;
+pub mod sriov;
 pub mod vm;
 
 use crate::steps::{Expectation, Step};

@@ -3,6 +3,7 @@
 use super::command::touched;
 use super::execute::words;
 use super::files::parent;
+use super::journal::Before;
 use super::store::{STATE, Transaction};
 use crate::error::{Error, Result};
 use crate::facts::usage::{Use, UseKind};
@@ -80,12 +81,16 @@ pub(super) fn check_undo(host: &dyn HostMut, transaction: &Transaction) -> Resul
 /// Checks that nobody uses what was handed over in this boot and would be handed back.
 pub(super) fn check_unused(host: &dyn HostMut, transaction: &Transaction) -> Result<()> {
     let steps = transaction.journal.steps.values().filter(|progress| progress.undone.is_none());
-    let bound = steps.filter_map(|progress| progress.before.as_ref()?.bound.as_ref());
-    let addresses: Vec<Address> = bound.map(|bound| bound.address).collect();
-    if addresses.is_empty() {
+    let before: Vec<&Before> = steps.filter_map(|progress| progress.before.as_ref()).collect();
+    let bound = before.iter().filter_map(|before| before.bound.as_ref()).map(|bound| bound.address);
+    let mut addresses: Vec<Address> = bound.collect();
+    let physical: Vec<Address> = before.iter().filter_map(|before| Some(before.sriov.as_ref()?.address)).collect();
+    if addresses.is_empty() && physical.is_empty() {
         return Ok(());
     }
-    let snap = facts::collect(host, Needs { usage: true, vms: true, ..Needs::LIST });
+    let snap = facts::collect(host, Needs { usage: true, vms: true, pci_details: true, ..Needs::LIST });
+    let parts = snap.pci.functions.iter().filter(|f| f.physical.known().is_some_and(|one| physical.contains(one)));
+    addresses.extend(parts.map(|function| function.address));
     let held = |one: &&Use| matches!(one.kind, UseKind::RunningVm | UseKind::Process);
     match addresses.iter().find_map(|address| snap.usage.of(address).find(held)) {
         None => Ok(()),
@@ -139,7 +144,7 @@ fn files(host: &dyn HostMut, steps: &[Step]) -> Result<()> {
                 (path, before_sha256.clone(), Some(sha256(after.as_bytes())))
             }
             Action::RemoveFile { path, before_sha256, .. } => (path, Some(before_sha256.clone()), None),
-            Action::Bind { address, .. } if host.kind() != Kind::Live => {
+            Action::Bind { address, .. } | Action::VirtualFunctions { address, .. } if host.kind() != Kind::Live => {
                 return Err(Error::refused(format!("{address} can only be handed over on the running host")));
             }
             _ => continue,
@@ -282,7 +287,7 @@ fn need(host: &dyn HostMut, action: &Action, room: &mut Room) -> Result<()> {
                 room.need(host, parent(to), stat.size);
             }
         }
-        Action::Bind { .. } => {}
+        Action::Bind { .. } | Action::VirtualFunctions { .. } => {}
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::journal::{Before, Kept, Record, Stamp};
 use super::store::{self, Stored};
-use super::{Event, Listener, bind, command, files, generate, readback};
+use super::{Event, Listener, bind, command, files, generate, readback, sriov};
 use crate::host::change::{Command, Done, Lock};
 use crate::host::{Fact, FileType, Host, HostMut, Why};
 use crate::steps::Action;
@@ -89,6 +89,7 @@ impl Work<'_> {
             Action::Generate { argv, output, product } => generate::generate(self, step, argv, output, product),
             Action::Run { argv, touches, fence, .. } => command::run(self, step, argv, touches, fence.as_ref()),
             Action::Bind { address, driver, .. } => bind::bind(self, step, address, driver),
+            Action::VirtualFunctions { address, count, .. } => sriov::create(self, step, address, *count),
         }
     }
 

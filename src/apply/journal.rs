@@ -44,6 +44,17 @@ pub struct Bound {
     pub driver_override: Option<String>,
 }
 
+/// The virtual functions of a physical one before a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Virtual {
+    /// The physical function.
+    pub address: Address,
+    /// How many it had.
+    pub count: u16,
+    /// Its `sriov_drivers_autoprobe`.
+    pub autoprobe: String,
+}
+
 /// What undoing a step needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -60,6 +71,9 @@ pub struct Before {
     /// The function that is handed over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
+    /// The function whose virtual ones are made or taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sriov: Option<Virtual>,
 }
 
 /// A file as it was after a step.

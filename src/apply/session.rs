@@ -254,6 +254,6 @@ fn by_hand(journal: &Journal, dir: &str, step: usize, action: &Action) -> Option
         Action::Generate { argv, output, .. } => argv.join(" ").replace("{out}", output),
         Action::Run { undo, .. } if undo.is_empty() => return None,
         Action::Run { undo, .. } => undo.join(" "),
-        Action::Bind { .. } => "reboot".to_owned(),
+        Action::Bind { .. } | Action::VirtualFunctions { .. } => "reboot".to_owned(),
     })
 }

@@ -1,11 +1,11 @@
 //! The way back. The order is that of the plan, for the same reason: configuration first, which nothing boots by itself, then what is
-//! made from it. Only a function that was handed over goes back before.
+//! made from it. Only what was done to functions of the running host is undone before.
 
 use super::execute::{Did, Failure, Work};
 use super::files::parent;
 use super::journal::{Journal, Left, Record};
 use super::store::Stored;
-use super::{Event, bind, command, files, generate};
+use super::{Event, bind, command, files, generate, sriov};
 use crate::facts::{self, Needs, initramfs, kernel};
 use crate::host::Fact;
 use crate::steps::{Action, Expectation, Product, Step};
@@ -19,7 +19,7 @@ const ENTRIES: &str = "/loader/entries/";
 /// When what is undone.
 fn phase(action: &Action) -> u8 {
     match action {
-        Action::Bind { .. } => 0,
+        Action::Bind { .. } | Action::VirtualFunctions { .. } => 0,
         Action::WriteFile { .. } | Action::RemoveFile { .. } => 1,
         Action::Generate { .. } => 2,
         Action::Run { .. } => 3,
@@ -103,7 +103,8 @@ impl Work<'_> {
                 command::undo(self, step, &undo, progress)
             }
             Action::Bind { .. } if same_boot => bind::give_back(self, progress),
-            Action::Bind { .. } => Ok(Vec::new()),
+            Action::VirtualFunctions { .. } if same_boot => sriov::take_back(self, step, progress),
+            Action::Bind { .. } | Action::VirtualFunctions { .. } => Ok(Vec::new()),
         }
     }
 

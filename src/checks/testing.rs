@@ -8,7 +8,7 @@ use crate::facts::initramfs::{Content, Generator, Image, Initramfs};
 use crate::facts::iommu::{Group, Iommu, TableContent, TableKind};
 use crate::facts::kernel::{InstalledKernel, Kernel, Kvm};
 use crate::facts::modules::{Directive, List, LoadEntry, Modules};
-use crate::facts::pci::{Acs, Bar, Function, Header, Ids, Link, Pci, PortType, Seen};
+use crate::facts::pci::{Acs, Bar, Function, Header, Ids, Link, Pci, PortType, Seen, Sriov};
 use crate::facts::system::{CpuVendor, Distro, Lockdown, System};
 use crate::facts::usage::{Usage, Use, UseKind};
 use crate::facts::{Evidence, Origin, Snapshot, TextFile};
@@ -483,6 +483,37 @@ pub fn shown<F: std::borrow::Borrow<Finding>>(findings: &[F]) -> Vec<String> {
         format!("{severity} {}{variant} {}", f.id, f.subject)
     };
     findings.iter().map(show).collect()
+}
+
+/// A network card that can make 63 virtual functions.
+pub const NIC: &str = "0000:05:00.0";
+
+/// The healthy host with that card behind a root port of its own.
+pub fn with_nic() -> Snapshot {
+    let mut snap = healthy();
+    let mut port = root_port("0000:00:1c.0", "8086:7ab8");
+    port.group = Fact::Known(28);
+    add(&mut snap, port);
+    let mut card = with_driver(function(NIC, "8086:10fb", 0x02_0000), "ixgbe");
+    card.parent = Fact::Known(at("0000:00:1c.0"));
+    card.sriov = Fact::Known(Sriov { total: 63, active: 0, autoprobe: Some(true) });
+    add(&mut snap, card);
+    snap
+}
+
+/// Gives that card so many virtual functions, each on a driver or on none.
+pub fn make_virtual(snap: &mut Snapshot, count: u8, driver: Option<&str>) {
+    change(snap, NIC, |f| {
+        f.sriov = Fact::Known(Sriov { total: 63, active: count.into(), autoprobe: Some(false) });
+    });
+    for number in 0..count {
+        let mut part = function(&format!("0000:05:10.{number}"), "8086:10ed", 0x02_0000);
+        part.parent = Fact::Known(at("0000:00:1c.0"));
+        part.physical = Fact::Known(at(NIC));
+        part.group = Fact::Known(500 + u32::from(number));
+        part.driver = driver.map_or(Fact::Absent, |driver| Fact::Known(driver.to_owned()));
+        add(snap, part);
+    }
 }
 
 #[cfg(test)]

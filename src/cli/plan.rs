@@ -46,6 +46,9 @@ pub struct GoalArgs {
     /// A ROM file for the VM's guest: it is put where the hypervisor reads it
     #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     rom: Option<String>,
+    /// Keep the devices, and have each make this many virtual functions (SR-IOV) for VMs; 0: no more
+    #[arg(long, value_name = "N")]
+    vfs: Option<u16>,
 }
 
 /// The exit code where a guard refuses; the reasons are the result.
@@ -79,7 +82,8 @@ fn guards_help() -> String {
          \x20 method = \"identity\"\n\
          \x20 allow = [\"in-use\"]\n\
          \x20 iommu-pt = false\n\
-         \x20 rom = \"/root/gpu.rom\"\n",
+         \x20 rom = \"/root/gpu.rom\"\n\
+         \x20 vfs = 4\n",
     );
     text.push_str("\nExit codes: 0 done, 1 with --check: something is to be done, 2 usage, 3 refused.");
     text
@@ -179,6 +183,7 @@ impl GoalArgs {
             ("--repair", self.repair),
             ("--vm", self.vm.is_some()),
             ("--rom", self.rom.is_some()),
+            ("--vfs", self.vfs.is_some()),
         ];
         given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect()
     }
@@ -220,6 +225,7 @@ impl GoalArgs {
             repair: self.repair,
             vm: self.vm.clone(),
             rom: self.rom.as_deref().map(output::absolute),
+            vfs: self.vfs,
         };
         let request = match &self.goal {
             None => typed,
@@ -240,6 +246,16 @@ impl GoalArgs {
             return Err(self
                 .named_in(Error::usage(format!("no device is named that the ROM file {rom} is for")))
                 .hint("name one: `vfioneer plan 01:00 --rom FILE` (`vfioneer list` shows them)"));
+        }
+        if let (true, Some(vfs)) = (request.devices.is_empty(), request.vfs) {
+            return Err(self
+                .named_in(Error::usage(format!("no device is named that the {vfs} virtual functions are of")))
+                .hint("name one: `vfioneer plan 01:00 --vfs 4` (`vfioneer list` shows them)"));
+        }
+        if request.vfs.is_some() && (request.rom.is_some() || request.method == Some(Method::Ids)) {
+            return Err(self.named_in(Error::usage(
+                "with --vfs the device stays with the host: --rom and --method ids are for one that goes",
+            )));
         }
         if request.devices.is_empty() && !request.repair && !request.iommu_pt && request.serial_console.is_none() {
             return Err(self
@@ -272,6 +288,7 @@ impl GoalArgs {
         option("serial-console", self.serial_console.clone());
         option("vm", self.vm.clone());
         option("rom", self.rom.clone());
+        option("vfs", self.vfs.map(|count| count.to_string()));
         words.join(" ")
     }
 }
@@ -289,6 +306,7 @@ pub(super) fn arguments(request: &Request) -> String {
         repair: request.repair,
         vm: request.vm.clone(),
         rom: request.rom.clone(),
+        vfs: request.vfs,
     };
     args.typed()
 }

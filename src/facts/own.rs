@@ -7,6 +7,7 @@ use super::hypervisor::rom_places;
 use super::{Needs, TextFile};
 use crate::host::{Fact, Host};
 use crate::parse::bytes::sha256;
+use crate::parse::sriov_rules;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const CLAIMS: &str = "/etc/vfioneer/claims";
 /// The script that claims them in the initramfs.
 pub const SCRIPT: &str = "/etc/vfioneer/claim.sh";
+
+/// udev's rules for the virtual functions of SR-IOV (`parse::sriov_rules`).
+pub const SRIOV_RULES: &str = "/etc/udev/rules.d/90-vfioneer-sriov.rules";
+/// The script that they run.
+pub const SRIOV_SCRIPT: &str = sriov_rules::SCRIPT;
 
 /// Where the kernel shows the id of this boot (Linux drivers/char/random.c).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -42,11 +48,23 @@ pub const FILES: &[&str] = &[
     "/etc/kernel/postinst.d/zzz-vfioneer",
     "/etc/pacman.d/hooks/zz-vfioneer.hook",
     "/etc/cmdline.d/vfioneer.conf",
+    SRIOV_SCRIPT,
+    SRIOV_RULES,
 ];
 
 /// Programs that run hooks of vfioneer's.
-pub const PROGRAMS: &[&str] =
-    &["/usr/bin/dpkg", "/usr/bin/kernel-install", "/usr/bin/pacman", "/usr/bin/rpm-ostree", "/usr/bin/zypper"];
+pub const PROGRAMS: &[&str] = &[
+    "/usr/bin/dpkg",
+    "/usr/bin/kernel-install",
+    "/usr/bin/pacman",
+    "/usr/bin/rpm-ostree",
+    "/usr/bin/zypper",
+    "/usr/bin/udevadm",
+    "/bin/udevadm",
+];
+
+/// Those of them that show that udev is here: where `/bin` is merged into `/usr`, and where it is not.
+pub const UDEV: &[&str] = &["/usr/bin/udevadm", "/bin/udevadm"];
 
 /// What vfioneer keeps on a host.
 #[derive(Clone, Debug, Default)]

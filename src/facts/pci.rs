@@ -310,16 +310,26 @@ impl Function {
         self.driver.known().is_some_and(|driver| is_vfio_driver(driver))
     }
 
-    /// The name for a person: `NVIDIA Corporation AD102 [GeForce RTX 4090]`, or the ids, or the address.
+    /// The name for a person: `NVIDIA Corporation AD102 [GeForce RTX 4090]`, or the ids, or the address; of a virtual function with
+    /// its physical one, which may be called the same.
     pub fn name(&self) -> String {
-        match (&self.vendor_name, &self.device_name, self.ids.known()) {
+        let name = match (&self.vendor_name, &self.device_name, self.ids.known()) {
             (Some(vendor), Some(device), _) => format!("{vendor} {device}"),
             (Some(vendor), None, Some(ids)) => format!("{vendor} [{ids}]"),
             (None, Some(device), _) => device.clone(),
             (_, _, Some(ids)) => format!("[{ids}]"),
             (Some(vendor), None, None) => vendor.clone(),
             (None, None, None) => self.address.to_string(),
-        }
+        };
+        name + &self.virtual_of()
+    }
+
+    /// ` (VF of 41:00.0)`; empty for a physical function.
+    pub fn virtual_of(&self) -> String {
+        self.physical.known().map_or_else(String::new, |physical| {
+            let text = physical.to_string();
+            format!(" (VF of {})", text.strip_prefix("0000:").unwrap_or(&text))
+        })
     }
 }
 
@@ -341,6 +351,11 @@ impl Pci {
     /// Why there is no function: what could not be read, or that the bus is empty.
     pub fn why_none(&self) -> String {
         self.missing.as_ref().map_or_else(|| "/sys/bus/pci/devices is empty".to_owned(), ToString::to_string)
+    }
+
+    /// The virtual functions of a physical one.
+    pub fn virtual_of(&self, physical: &Address) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(move |f| f.physical.known() == Some(physical))
     }
 
     /// The function at an address.

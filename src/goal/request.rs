@@ -12,6 +12,7 @@
 //! repair = false
 //! vm = "105"
 //! rom = "/root/gpu.rom"              # an option ROM for the VM's guest
+//! vfs = 4                            # virtual functions of each device, which itself stays with the host
 //! ```
 
 use super::{Goal, Method};
@@ -50,6 +51,9 @@ pub struct Request {
     /// The path of a file with an option ROM ([`Goal::rom`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rom: Option<String>,
+    /// As [`Goal::vfs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vfs: Option<u16>,
 }
 
 /// A plan says how, also where nobody did.
@@ -74,7 +78,7 @@ impl Request {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             Error::usage(format!("{name}:{line}: {}", error.message().replace('\n', " ")))
-                .hint("the keys are devices, only, method, allow, iommu-pt, serial-console, repair, vm and rom")
+                .hint("the keys are devices, only, method, allow, iommu-pt, serial-console, repair, vm, rom and vfs")
         })
     }
 
@@ -102,17 +106,19 @@ impl Request {
         self.serial_console = other.serial_console.or(self.serial_console);
         self.vm = other.vm.or(self.vm);
         self.rom = other.rom.or(self.rom);
+        self.vfs = other.vfs.or(self.vfs);
         self
     }
 
     /// The goal for one host. Fails with a usage error if a selector matches nothing there, or if the console is none.
     pub fn resolve(self, pci: &Pci) -> Result<Goal> {
-        let mut goal = Goal::resolve(&self.devices, self.only, pci)?;
+        let mut goal = Goal::resolve(&self.devices, self.only || self.vfs.is_some(), pci)?;
         goal.method = self.method.unwrap_or_default();
         goal.allow.clone_from(&self.allow);
         goal.iommu_pt = self.iommu_pt;
         goal.repair = self.repair;
         goal.vm.clone_from(&self.vm);
+        goal.vfs = self.vfs;
         goal.serial_console = self.serial_console.as_deref().map(console).transpose()?;
         goal.request = self;
         Ok(goal)

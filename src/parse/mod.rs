@@ -37,6 +37,7 @@ pub mod scrub;
 pub mod shell;
 pub mod shell_edit;
 pub mod shell_vars;
+pub mod sriov_rules;
 pub mod sysfs;
 pub mod unpack;
 pub mod version;

@@ -24,6 +24,8 @@ pub struct Case<'a> {
     /// The functions that the plan claims, sorted: the chosen ones, and with `--allow group` those of their groups that a
     /// driver of the host has.
     pub chosen: Vec<&'a Function>,
+    /// Where virtual functions are asked for: the functions that make them, which the plan does not claim. Nothing is chosen then.
+    pub physical: Vec<&'a Function>,
     /// Groups of which a part is chosen, and the endpoints of each that would be in the way.
     pub in_the_way: BTreeMap<u32, Vec<&'a Function>>,
     /// What gives all chosen functions to vfio already, at every boot, by the user's own configuration.
@@ -33,7 +35,8 @@ pub struct Case<'a> {
 impl<'a> Case<'a> {
     /// Looks at a host for a goal.
     pub fn new(snap: &'a Snapshot, goal: &'a Goal) -> Case<'a> {
-        let mut chosen: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
+        let named: Vec<&Function> = goal.devices.iter().filter_map(|address| snap.pci.get(address)).collect();
+        let (mut chosen, physical) = if goal.vfs.is_some() { (Vec::new(), named) } else { (named, Vec::new()) };
         let mut in_the_way = strangers(snap, &chosen);
         if goal.allow.contains("group") {
             chosen.extend(std::mem::take(&mut in_the_way).into_values().flatten());
@@ -46,6 +49,7 @@ impl<'a> Case<'a> {
             words: words::all(snap),
             findings: checks::run(snap, goal),
             chosen,
+            physical,
             in_the_way,
             adopted: None,
         };
@@ -56,6 +60,16 @@ impl<'a> Case<'a> {
     /// The addresses of the chosen functions.
     pub fn addresses(&self) -> Vec<Address> {
         self.chosen.iter().map(|f| f.address).collect()
+    }
+
+    /// The addresses of the functions that the plan is about.
+    pub fn named(&self) -> Vec<Address> {
+        self.chosen.iter().chain(&self.physical).map(|f| f.address).collect()
+    }
+
+    /// True if something is to go to VMs: chosen functions, or virtual ones that are made.
+    pub fn gives(&self) -> bool {
+        !self.chosen.is_empty() || !self.physical.is_empty() && self.goal.vfs != Some(0)
     }
 
     /// Has the user named this guard?

@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 /// Everything, sorted, each once; `of_adapters` is what the adapters expect.
 pub(super) fn all(case: &Case<'_>, words: &[Word], steps: &[Step], of_adapters: Vec<Expectation>) -> Vec<Expectation> {
     let mut expect: BTreeSet<Expectation> = of_adapters.into_iter().collect();
-    if !case.chosen.is_empty() {
+    if case.gives() {
         expect.insert(Expectation::IommuOn);
+    }
+    if !case.chosen.is_empty() {
         expect.insert(Expectation::NothingElseTaken { addresses: taken(case) });
     }
     for word in words {
@@ -38,7 +40,7 @@ pub(super) fn all(case: &Case<'_>, words: &[Word], steps: &[Step], of_adapters: 
             Action::RemoveFile { path, .. } => {
                 expect.insert(Expectation::File { path: path.clone(), sha256: None });
             }
-            Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => {}
+            Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } | Action::VirtualFunctions { .. } => {}
         }
     }
     expect.into_iter().collect()

@@ -12,7 +12,7 @@ mod running;
 mod uses;
 
 use super::case::Case;
-use super::rom;
+use super::{rom, sriov};
 use crate::checks::Finding;
 use crate::checks::intent::Claim;
 use crate::error::{Error, Result};
@@ -74,6 +74,10 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Refusal> {
     refused.extend(group::refusals(case));
     refused.extend(isolation::refusals(case));
     refused.extend(ids::refusals(case));
+    refused.extend(sriov::refusals(case));
+    refused.extend(sriov::used(case).into_iter().map(|(device, users)| {
+        Refusal::allowable("slices", "vfs-used", &device, &[("device", &device), ("users", &users)])
+    }));
     refused.extend(rom::objections(case).into_iter().map(|(device, message)| {
         Refusal::allowable("rom", "rom", &device, &[("device", &device), ("message", &message)])
     }));
@@ -98,7 +102,7 @@ impl Refusal {
     }
 
     /// One that nothing lifts; its sentence is `guard-<id>`.
-    fn firm(guard: &'static str, subject: impl ToString, values: &[(&str, &str)]) -> Refusal {
+    pub(super) fn firm(guard: &'static str, subject: impl ToString, values: &[(&str, &str)]) -> Refusal {
         Refusal {
             guard,
             subject: subject.to_string(),

@@ -93,6 +93,8 @@ mod tests {
         // A virtual function is there now, and can go.
         let mut snap = t::healthy();
         t::change(&mut snap, GPU, |f| f.physical = Fact::Known(t::at("0000:01:00.1")));
-        assert!(refused(&snap, &[]).is_empty());
+        let all = [GPU.to_owned(), "01:00.1".to_owned()];
+        let goal = Goal::resolve(&all, false, &snap.pci).unwrap();
+        assert!(hand_over(&snap, &goal).refused.is_empty());
     }
 }

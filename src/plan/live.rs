@@ -58,7 +58,7 @@ fn step(case: &Case<'_>, function: &Function) -> Step {
 }
 
 /// The running kernel has vfio-pci, or can load it.
-fn loadable(case: &Case<'_>) -> bool {
+pub(super) fn loadable(case: &Case<'_>) -> bool {
     let kernel = &case.snap.kernel;
     let in_running = kernel.running().is_some_and(|running| {
         [&running.builtin, &running.available]

@@ -19,6 +19,7 @@ mod notes;
 mod repair;
 pub mod reset;
 mod rom;
+mod sriov;
 mod texts;
 mod words;
 
@@ -52,7 +53,7 @@ pub struct Plan {
     pub applicable: bool,
     /// The fingerprint of the host that it was made for; null if it has none or is a recording.
     pub host: Option<String>,
-    /// The chosen functions.
+    /// The chosen functions, or those that make virtual ones.
     pub devices: Vec<Address>,
     /// The goal as it can be given again ([`crate::goal::Request`]): what `apply` makes the plan from once more.
     pub goal: serde_json::Value,
@@ -106,7 +107,7 @@ impl Plan {
 pub fn make(snap: &Snapshot, goal: &Goal) -> Plan {
     let case = Case::new(snap, goal);
     let mut plan = Plan {
-        devices: case.addresses(),
+        devices: case.named(),
         goal: serde_json::to_value(&goal.request).unwrap_or_default(),
         refused: guards::all(&case),
         ..Plan::empty(snap)
@@ -146,6 +147,7 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
     }
     work.extend(boot::work(case.snap, &change));
     work.extend(rom::work(case));
+    work.extend(sriov::work(case));
     plan.notes = notes::all(case);
     plan.notes.extend(work.notes);
     plan.manual = work.manual;
@@ -153,8 +155,9 @@ fn fill(case: &Case<'_>, plan: &mut Plan) {
     plan.steps = merge::same_files(work.files, &mut plan.notes);
     plan.steps.extend(in_order(work.commands));
 
-    match live::hand_over(case, &plan.words) {
-        Ok(binds) => plan.steps.extend(binds),
+    let live = live::hand_over(case, &plan.words);
+    match live.and_then(|binds| Ok([binds, sriov::now(case)?].concat())) {
+        Ok(steps) => plan.steps.extend(steps),
         Err(id) => {
             plan.reboot = true;
             plan.notes.push(texts::said(id, &[]));
@@ -169,7 +172,10 @@ fn in_order(mut commands: Vec<Step>) -> Vec<Step> {
     commands.sort_by_key(|step| match &step.action {
         Action::Generate { .. } => 0,
         Action::Run { .. } => 1,
-        Action::WriteFile { .. } | Action::RemoveFile { .. } | Action::Bind { .. } => 2,
+        Action::WriteFile { .. }
+        | Action::RemoveFile { .. }
+        | Action::Bind { .. }
+        | Action::VirtualFunctions { .. } => 2,
     });
     commands
 }

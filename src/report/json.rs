@@ -101,6 +101,10 @@ fn device(function: &Function) -> Value {
             Fact::Unknown(_) => Value::Null,
         },
         "parent": value(&function.parent),
+        "physical_function": value(&function.physical),
+        "sriov": function.sriov.known().map(|sriov| {
+            json!({ "total": sriov.total, "active": sriov.active, "drivers_autoprobe": sriov.autoprobe })
+        }),
     })
 }
 

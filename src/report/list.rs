@@ -1,6 +1,6 @@
 //! The table of `list`.
 
-use super::{Short, Style, cut, name_within, plain};
+use super::{Short, Style, cut, name_and_parts, plain};
 use crate::facts::Snapshot;
 use crate::facts::pci::Function;
 use crate::host::Fact;
@@ -22,7 +22,7 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
             plain(&fact(&function.driver)),
             reset(function),
             fact(&function.numa_node),
-            plain(&function.name()),
+            name_and_parts(function, usize::MAX),
         ]);
     }
     // A host with one node, or none named, needs no column for it.
@@ -34,7 +34,7 @@ pub fn table(style: &Style, snap: &Snapshot, functions: &[&Function]) -> String 
     if let Some(columns) = style.width {
         let room = columns.saturating_sub(before_names(&rows)).max(12);
         for (row, function) in rows.iter_mut().skip(1).zip(functions) {
-            row[6] = name_within(function, room);
+            row[6] = name_and_parts(function, room);
         }
     }
     align(style, &rows) + &signs.legend(style)

@@ -129,11 +129,24 @@ pub fn name_within(function: &Function, columns: usize) -> String {
     let (vendor, device) = (plain(vendor), plain(device));
     let vendor = called(&vendor);
     let marketing = device.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name);
-    let mut names = vec![full, format!("{vendor} {device}")];
+    let part = function.virtual_of();
+    let columns = columns.saturating_sub(part.width());
+    let mut names = vec![full.trim_end_matches(&part).to_owned(), format!("{vendor} {device}")];
     // Of other devices, what stands in brackets is a detail.
     names.extend(marketing.filter(|_| function.is_display()).map(|name| format!("{vendor} {name}")));
     let fits = names.iter().find(|name| name.width() <= columns).or(names.last());
-    fits.map(|name| cut(name, columns)).unwrap_or_default()
+    fits.map(|name| cut(name, columns)).unwrap_or_default() + &part
+}
+
+/// A function's name in at most so many columns; of a device that makes virtual functions with their number, ` (4 of 256 VFs)`. While it
+/// has none, the name goes first.
+fn name_and_parts(function: &Function, columns: usize) -> String {
+    let Some(sriov) = function.sriov.known().filter(|sriov| sriov.total > 0 && !function.is_bridge()) else {
+        return name_within(function, columns);
+    };
+    let parts = format!(" ({} of {} VFs)", sriov.active, sriov.total);
+    let name = name_within(function, columns.saturating_sub(parts.len()));
+    if sriov.active == 0 && name.ends_with('…') { name_within(function, columns) } else { name + &parts }
 }
 
 /// `Advanced Micro Devices, Inc. [AMD/ATI]` is called AMD/ATI, `Samsung Electronics Co Ltd` Samsung.

@@ -230,10 +230,15 @@ fn others(text: &mut String, snap: &Snapshot, main: &[&Function], options: &str)
             .iter()
             .filter(|f| f.is_candidate() && f.base_class().unwrap_or(0) >> 8 == class)
             .filter(|f| !main.iter().any(|gpu| gpu.address.same_slot(&f.address)))
+            .filter(|f| f.physical.known().is_none())
             .count();
         if number > 0 {
             parts.push(count(number, one, many));
         }
+    }
+    let virtual_functions = snap.pci.functions.iter().filter(|f| f.physical.known().is_some()).count();
+    if virtual_functions > 0 {
+        parts.push(count(virtual_functions, "virtual function", "virtual functions"));
     }
     if !parts.is_empty() {
         text.push_str(&format!("Also      {} (vfioneer {options}list)\n", parts.join(" · ")));

@@ -172,6 +172,12 @@ pub fn what(action: &Action) -> String {
             let from = former.as_ref().map(|former| format!(" from {former}")).unwrap_or_default();
             format!("hand {address} over{from} to {driver} now")
         }
+        Action::VirtualFunctions { address, count: 0, .. } => {
+            format!("take away the virtual functions of {address} now")
+        }
+        Action::VirtualFunctions { address, count, .. } => {
+            format!("have {address} make {count} virtual functions for vfio-pci now")
+        }
     }
 }
 
@@ -207,7 +213,9 @@ pub fn diff(plan: &Plan, whole: bool) -> String {
                 (path, before.as_deref(), Some(after.as_str()))
             }
             Action::RemoveFile { path, before, .. } => (path, Some(before.as_str()), None),
-            Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => continue,
+            Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } | Action::VirtualFunctions { .. } => {
+                continue;
+            }
         };
         if let (false, None, Some(script)) = (whole, before, after.filter(|after| after.starts_with("#!")))
             && own::FILES.contains(&path.as_str())

@@ -1,6 +1,6 @@
 //! `list --tree`: functions below the bridges that lead to them; `list --usb`: USB devices below controllers.
 
-use super::{Short, Style, cut, name_within, plain};
+use super::{Short, Style, cut, name_and_parts, plain};
 use crate::facts::Snapshot;
 use crate::facts::pci::{Function, Pci};
 use crate::parse::address::Address;
@@ -50,7 +50,7 @@ fn branch(
         let around = margin.width() + turn.width() + address.width() + 1 + driver.width() + group.width();
         // The name gives way, so that driver and group are seen.
         let room = style.width.map_or(usize::MAX, |columns| columns.saturating_sub(around).max(12));
-        let line = format!("{margin}{turn}{address} {}{driver}{group}", name_within(function, room));
+        let line = format!("{margin}{turn}{address} {}{driver}{group}", name_and_parts(function, room));
         text.push_str(&style.width.map_or(line.clone(), |columns| cut(&line, columns)));
         text.push('\n');
         branch(style, pci, children, Some(function.address), &format!("{margin}{straight}"), text);

@@ -2,6 +2,7 @@
 
 use super::{Ctx, Judged, State, boot};
 use crate::adapters::claim::path;
+use crate::adapters::sriov::is_given;
 use crate::checks::device::{is_endpoint, list, named, stands_aside};
 use crate::checks::{intent, words};
 use crate::facts::pci::{Function, is_vfio_driver};
@@ -13,7 +14,7 @@ use crate::parse::modprobe::module_name;
 use crate::steps::Expectation;
 
 /// Evidence of one outcome.
-const SHOWN: usize = 4;
+pub(super) const SHOWN: usize = 4;
 
 /// An IOMMU runs.
 pub(super) fn iommu(ctx: &Ctx<'_>) -> Judged {
@@ -35,7 +36,7 @@ pub(super) fn iommu(ctx: &Ctx<'_>) -> Judged {
 }
 
 /// Where a function of a plan is now.
-enum Found<'a> {
+pub(super) enum Found<'a> {
     Here(&'a Function),
     Moved(&'a Function),
     /// Something else is there, or nothing.
@@ -51,7 +52,7 @@ fn unread(snap: &Snapshot) -> Option<Why> {
 }
 
 /// Looks for a function where it was, then by the identity that was recorded for it.
-fn find<'a>(snap: &'a Snapshot, address: &Address, id: &str) -> Found<'a> {
+pub(super) fn find<'a>(snap: &'a Snapshot, address: &Address, id: &str) -> Found<'a> {
     let is = |f: &&Function| f.ids.known().is_some_and(|ids| ids.to_string() == id);
     let there = snap.pci.get(address);
     if let Some(why) = there.and_then(|f| f.ids.why().cloned()).or_else(|| unread(snap)) {
@@ -107,7 +108,7 @@ pub(super) fn driver(ctx: &Ctx<'_>, address: &Address, id: &str, wanted: &str) -
     judged.value("address", address).value("id", id).value("wanted", wanted)
 }
 
-fn driver_line(function: &Function) -> Evidence {
+pub(super) fn driver_line(function: &Function) -> Evidence {
     function.evidence("driver", function.driver.known().map_or("none", String::as_str))
 }
 
@@ -229,7 +230,7 @@ pub(super) fn group_viable(ctx: &Ctx<'_>, address: &Address) -> Judged {
     judged.value("address", address).value("group", "unknown")
 }
 
-/// Nothing but these is on a vfio driver, besides what a running VM has taken for itself.
+/// Nothing but these is on a vfio driver, besides what a running VM has taken for itself, and virtual functions that are made for VMs.
 pub(super) fn nothing_else(ctx: &Ctx<'_>, addresses: &[Address]) -> Judged {
     let about = "about-nothing-else";
     let snap = ctx.snap;
@@ -239,7 +240,8 @@ pub(super) fn nothing_else(ctx: &Ctx<'_>, addresses: &[Address]) -> Judged {
     let moved: Vec<Address> = ctx.applied.expect.iter().filter_map(|expect| moved_to(snap, expect)).collect();
     let used = |f: &Function| snap.usage.of(&f.address).any(|used| used.kind == UseKind::RunningVm);
     let known = |f: &Function| addresses.contains(&f.address) || moved.contains(&f.address);
-    let taken: Vec<&Function> = snap.pci.functions.iter().filter(|f| f.on_vfio() && !known(f) && !used(f)).collect();
+    let taken: Vec<&Function> =
+        snap.pci.functions.iter().filter(|f| f.on_vfio() && !known(f) && !used(f) && !is_given(snap, f)).collect();
     let Some(first) = taken.first() else { return Judged::holds(about) };
     let claims = intent::claims(snap);
     let ids = claims.iter().find(|claim| claim.takes(first) == Some(true));

@@ -7,6 +7,7 @@ mod boot;
 mod device;
 mod file;
 mod probed;
+mod sriov;
 
 pub use probed::{Answer, probed};
 
@@ -81,6 +82,7 @@ fn outcome(ctx: &Ctx<'_>, expect: &Expectation) -> Outcome {
         Expectation::CommandLine { word, present } => boot::command_line(ctx, word, *present),
         Expectation::Entries { word, present } => boot::entries(ctx, word, *present),
         Expectation::Driver { address, id, driver } => device::driver(ctx, address, id, driver),
+        Expectation::VirtualFunctions { address, id, count } => sriov::virtual_functions(ctx, address, id, *count),
         Expectation::GroupViable { address } => device::group_viable(ctx, address),
         Expectation::NothingElseTaken { addresses } => device::nothing_else(ctx, addresses),
         Expectation::Images { method, modules, files } => boot::images(ctx, *method, modules, files),

@@ -4,10 +4,12 @@ use super::*;
 use crate::checks::testing::{self as t, DISK, GPU, RELEASE};
 use crate::facts::TextFile;
 use crate::facts::boot::Chain;
-use crate::facts::own::CLAIMS;
+use crate::facts::own::{CLAIMS, SRIOV_RULES};
+use crate::facts::pci::Sriov;
 use crate::facts::usage::{Use, UseKind};
 use crate::goal::Method;
 use crate::host::Fact;
+use crate::parse::sriov_rules::{self, Rule};
 use crate::steps::sha256;
 
 const SOUND: &str = "0000:01:00.1";
@@ -313,6 +315,65 @@ fn files() {
 }
 
 #[test]
+fn virtual_functions() {
+    let wanted = |count| Expectation::VirtualFunctions { address: t::at(t::NIC), id: "8086:10fb".into(), count };
+    let good = || {
+        let mut snap = t::with_nic();
+        snap.own.boot_id = Fact::Known("second".into());
+        t::make_virtual(&mut snap, 2, Some("vfio-pci"));
+        snap
+    };
+    assert_eq!(one(&good(), wanted(2)), "holds");
+    assert_eq!(one(&good(), wanted(0)), "fails vfs-there");
+    assert_eq!(one(&good(), wanted(3)), "fails vfs-unsaid");
+    let changed = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snap = good();
+        change(&mut snap);
+        one(&snap, wanted(2))
+    };
+    let part = |snap: &mut Snapshot, driver: Fact<String>| t::change(snap, "0000:05:10.1", |f| f.driver = driver);
+    assert_eq!(changed(&|snap| part(snap, Fact::Known("ixgbevf".into()))), "fails vfs-not-taken");
+    assert_eq!(changed(&|snap| part(snap, Fact::Absent)), "fails vfs-not-taken");
+    assert_eq!(changed(&|snap| part(snap, Fact::default())), "unknown not-known");
+    let shared = |snap: &mut Snapshot| {
+        let group = snap.pci.get(&t::at(t::NIC)).unwrap().group.clone();
+        t::change(snap, "0000:05:10.0", |f| f.group = group);
+    };
+    assert_eq!(changed(&shared), "fails vfs-group");
+    let sriov = |snap: &mut Snapshot, fact: Fact<Sriov>| t::change(snap, t::NIC, |f| f.sriov = fact);
+    let none = Fact::Known(Sriov { total: 63, active: 0, autoprobe: Some(true) });
+    let on = Fact::Known(Sriov { total: 63, active: 2, autoprobe: Some(true) });
+    assert_eq!(changed(&|snap| sriov(snap, on.clone())), "fails vfs-autoprobe");
+    assert_eq!(changed(&|snap| sriov(snap, Fact::Absent)), "fails vfs-none");
+    assert_eq!(changed(&|snap| sriov(snap, Fact::default())), "unknown not-known");
+    let missing = |change: &dyn Fn(&mut Snapshot)| {
+        changed(&|snap| {
+            sriov(snap, none.clone());
+            change(snap);
+        })
+    };
+    assert_eq!(missing(&|_| ()), "fails vfs-unsaid");
+    assert_eq!(missing(&|snap| log(snap, "[    9.1] vfioneer-sriov: 0000:05:00.0 keeps its 3\n")), "fails vfs-said");
+    assert_eq!(missing(&|snap| t::cmdline(snap, "ro vfioneer=off")), "fails switched-off");
+    assert_eq!(missing(&|snap| snap.own.boot_id = Fact::Known("first".into())), "fails not-rebooted");
+    let on = |driver: Option<&str>, snap: &mut Snapshot| {
+        t::change(snap, t::NIC, |f| f.driver = driver.map_or(Fact::Absent, |name| Fact::Known(name.to_owned())));
+    };
+    assert_eq!(missing(&|snap| on(None, snap)), "fails vfs-no-driver");
+    assert_eq!(missing(&|snap| on(Some("vfio-pci"), snap)), "fails vfs-on-vfio");
+    assert_eq!(changed(&|snap| snap.pci.functions.retain(|f| f.address != t::at(t::NIC))), "fails gone");
+    // What a rule gives to vfio-pci is nothing that was taken besides.
+    let mut snap = good();
+    let nothing_else = Expectation::NothingElseTaken { addresses: Vec::new() };
+    assert_eq!(one(&snap, nothing_else.clone()), "fails taken-unclear");
+    let path = crate::adapters::claim::path(&snap.pci, &t::at(t::NIC)).unwrap();
+    let rule = Rule { path, ids: (0x8086, 0x10fb), subsystem: None, count: 2 };
+    let text = TextFile { path: SRIOV_RULES.into(), text: sriov_rules::write(&[rule]) };
+    snap.own.files.insert(SRIOV_RULES.into(), Fact::Known(text));
+    assert_eq!(one(&snap, nothing_else), "holds");
+}
+
+#[test]
 fn every_sentence_is_an_id_and_a_text() {
     let mut ids = std::collections::BTreeSet::new();
     for line in ENGLISH.lines() {
@@ -325,6 +386,7 @@ fn every_sentence_is_an_id_and_a_text() {
         include_str!("device.rs"),
         include_str!("file.rs"),
         include_str!("probed.rs"),
+        include_str!("sriov.rs"),
     ];
     for id in ids {
         assert!(sources.iter().any(|source| source.contains(&format!("\"{id}\""))), "nobody says {id}");

@@ -94,7 +94,7 @@ impl Card {
     }
 
     /// What QEMU is told of this card; `BUS` is its root port.
-    fn devices(self, id: &str) -> String {
+    pub fn devices(self, id: &str) -> String {
         match self {
             Card::Nic => {
                 format!("-netdev user,id=net-{id} -device e1000e,BUS,id={id},netdev=net-{id},romfile={NIC_ROM}")

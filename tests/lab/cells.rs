@@ -22,6 +22,8 @@ pub enum State {
     NativeDriver,
     /// Two identical serial cards, whose driver is built into the kernel (`CONFIG_SERIAL_8250_PCI=y`), in the GPUs' places.
     BuiltInDriver,
+    /// The NVMe controller can make virtual functions; Intel only.
+    Sriov,
 }
 
 /// One boot of one emulated host.
@@ -35,6 +37,8 @@ pub struct Cell {
 /// The functions of every host, by their address; in one state something else is in the GPU's place.
 pub const NIC: &str = "0000:01:00.0";
 pub const GPU: &str = "0000:02:00.0";
+/// The NVMe controller.
+pub const NVME: &str = "0000:03:00.0";
 /// The spare GPU where it shares a group: behind a bridge.
 pub const SHARED_GPU: &str = "0000:03:01.0";
 
@@ -98,7 +102,7 @@ impl Cell {
     /// The findings of this cell.
     pub fn expected(&self) -> Expected {
         let (mut must, mut may): (Vec<Wanted>, Vec<&str>) = match self.state {
-            State::Good | State::BuiltInDriver => (vec![], vec![]),
+            State::Good | State::BuiltInDriver | State::Sriov => (vec![], vec![]),
             State::OffInFirmware => (vec![("iommu-off-in-firmware", None)], vec!["no-iommu-group"]),
             State::OffInKernel => {
                 (vec![("iommu-off-in-kernel", None)], vec!["no-iommu-group", "interrupt-remapping-off"])
@@ -143,6 +147,7 @@ impl State {
             State::IdenticalGpus => "identical-gpus",
             State::NativeDriver => "native-driver",
             State::BuiltInDriver => "built-in-driver",
+            State::Sriov => "sriov",
         }
     }
 }

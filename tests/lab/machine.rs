@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::cards::Card;
 use crate::cells::{State, Vendor};
 
 /// What of a machine could identify its owner, and so must never be in a capture.
@@ -130,7 +131,7 @@ impl Machine {
         }
         lines.extend([
             "-device pcie-root-port,id=port3,addr=06.0,chassis=3".to_owned(),
-            third_device(self.vendor),
+            self.third_device(),
             "-device qemu-xhci,addr=07.0 -device usb-kbd".to_owned(),
         ]);
         if matches!(self.state, State::IdenticalGpus | State::BuiltInDriver) {
@@ -142,16 +143,17 @@ impl Machine {
         }
         lines
     }
-}
 
-/// QEMU 7.2's NVMe controller does not answer behind an emulated AMD IOMMU; its virtio devices do.
-fn third_device(vendor: Vendor) -> String {
-    match vendor {
-        Vendor::Intel => format!(
-            "-drive if=none,id=spare,format=raw,file.driver=null-co,file.size=64M \
-             -device nvme,bus=port3,drive=spare,serial={NVME_SERIAL}"
-        ),
-        Vendor::Amd => "-netdev user,id=net3 -device virtio-net-pci,bus=port3,netdev=net3".to_owned(),
+    /// QEMU 7.2's NVMe controller does not answer behind an emulated AMD IOMMU; its virtio devices do.
+    fn third_device(&self) -> String {
+        match (self.vendor, self.state) {
+            (_, State::Sriov) => Card::Nvme.devices("spare").replace("BUS", "bus=port3"),
+            (Vendor::Intel, _) => format!(
+                "-drive if=none,id=spare,format=raw,file.driver=null-co,file.size=64M \
+                 -device nvme,bus=port3,drive=spare,serial={NVME_SERIAL}"
+            ),
+            (Vendor::Amd, _) => "-netdev user,id=net3 -device virtio-net-pci,bus=port3,netdev=net3".to_owned(),
+        }
     }
 }
 

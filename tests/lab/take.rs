@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cells::{GPU, NIC};
+use crate::cells::{GPU, NIC, NVME};
 use crate::listing::{self, Sysfs};
 use crate::machine::{Machine, NIC_ROM};
 use crate::takes::{Extra, Take};
@@ -135,6 +135,7 @@ pub fn run(take: &Take, image: &Path, folder: &Path, binary: &Path, mut look: im
     let ended = Boots::new(take, image, folder, binary, &mut look).and_then(|mut boots| match take.extra {
         Extra::Refused => refused(&mut boots, &mut problems),
         Extra::Cuts(_) => crate::cuts::run(take, &mut boots, &mut problems),
+        Extra::Vfs => virtual_functions(&mut boots, &mut problems),
         _ => taken(take, &mut boots, &mut problems),
     });
     problems.extend(ended.err());
@@ -151,6 +152,37 @@ fn refused(boots: &mut Boots<'_>, problems: &mut Vec<String>) -> Result<(), Stri
     answers.expect("plan", &[3], problems);
     answers.expect("apply", &[3], problems);
     problems.extend(tree::differences(&answers.read("before")?, &answers.read("tree")?, &[])?);
+    Ok(())
+}
+
+/// Its virtual functions are there at once, and after each reboot.
+fn virtual_functions(boots: &mut Boots<'_>, problems: &mut Vec<String>) -> Result<(), String> {
+    let first = boots.run("take now")?;
+    for step in ["plan", "apply", "now", "again"] {
+        first.expect(step, &[0], problems);
+    }
+    if !problems.is_empty() {
+        return Ok(());
+    }
+    let before = first.drivers()?;
+    let mut wanted = before.clone();
+    wanted.extend((1..=4).map(|number| (NVME.replace(".0", &format!(".{number}")), "vfio-pci".to_owned())));
+    if before.get(NVME).is_none_or(|driver| driver != "nvme") {
+        problems.push(format!("the host does not drive its NVMe controller: {before:?}"));
+    }
+    same("now", &wanted, &drivers(&listing::parse_sysfs(&first.read("now.txt")?)), problems);
+    for stages in ["verify", "verify rollback"] {
+        let booted = boots.run(stages)?;
+        booted.expect("verify", &[0], problems);
+        booted.expect("drift", &[0], problems);
+        same("booted", &wanted, &booted.drivers()?, problems);
+        if stages.ends_with("rollback") {
+            booted.expect("rollback", &[10], problems);
+        }
+    }
+    let after = boots.run("look")?;
+    same("after rollback", &before, &after.drivers()?, problems);
+    problems.extend(tree::differences(&first.read("tree")?, &after.read("tree")?, &[])?);
     Ok(())
 }
 

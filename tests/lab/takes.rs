@@ -1,6 +1,6 @@
 //! The table of cells that take a device: planned, applied, booted, verified, rolled back, booted again.
 
-use crate::cells::{GPU, NIC, SHARED_GPU, State, Vendor, variants};
+use crate::cells::{GPU, NIC, NVME, SHARED_GPU, State, Vendor, variants};
 use crate::machine::Machine;
 use crate::variant::{Generator, Layout, Loader, Variant};
 
@@ -22,6 +22,8 @@ pub enum Extra {
     Repair,
     /// The driver that has the device is built into the kernel.
     BuiltIn,
+    /// The device stays, and makes virtual functions that are taken.
+    Vfs,
     /// The power is cut this many times, at random moments.
     Cuts(u32),
 }
@@ -46,6 +48,7 @@ impl Take {
             Extra::Refused => "-refused",
             Extra::Repair => "-repair",
             Extra::BuiltIn => "-builtin",
+            Extra::Vfs => "-vfs",
             Extra::Cuts(_) => "-cuts",
         };
         format!("take-debian{}-{}-{}{word}", self.variant.debian, self.vendor.name(), self.variant.name())
@@ -68,6 +71,7 @@ impl Take {
             Extra::Refused => State::SharedGroup,
             Extra::Repair => State::OffInKernel,
             Extra::BuiltIn => State::BuiltInDriver,
+            Extra::Vfs => State::Sriov,
             _ => State::IdenticalGpus,
         }
     }
@@ -82,6 +86,7 @@ impl Take {
         match self.extra {
             Extra::Refused => SHARED_GPU,
             Extra::Ids => NIC,
+            Extra::Vfs => NVME,
             _ => GPU,
         }
     }
@@ -91,6 +96,7 @@ impl Take {
         match self.extra {
             Extra::Ids => "--method ids",
             Extra::Repair => "--repair",
+            Extra::Vfs => "--vfs 4",
             _ => "",
         }
     }
@@ -132,6 +138,9 @@ pub fn all() -> Vec<Take> {
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Refused),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::BuiltIn),
         (variant(12, Loader::GrubBios, dracut, plain), Vendor::Amd, Extra::BuiltIn),
+        // Of Debian's images, this one has the controller's driver, which is there before udev has the rule; the next one has not.
+        (variant(13, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Vfs),
+        (variant(12, Loader::GrubBios, Generator::DracutAny, Layout::Boot), Vendor::Intel, Extra::Vfs),
         (variant(12, Loader::GrubBios, tools, plain), Vendor::Intel, Extra::Repair),
         (variant(13, Loader::GrubBios, tools, plain), Vendor::Amd, Extra::Repair),
     ];

@@ -67,6 +67,9 @@ fn after_a_reboot_the_function_is_not_handed_back_and_another_is_asked_for() {
     let done = roll_back(&world.open()).unwrap();
     assert!(done.reboot && done.left.is_empty());
     assert_eq!(world.read("/sys/bus/pci/devices/0000:01:00.0/driver_override"), "vfio-pci\n");
+    assert_eq!(world.read("/sys/bus/pci/devices/0000:02:00.0/sriov_numvfs"), "2\n");
+    assert_eq!(world.read("/sys/bus/pci/devices/0000:02:00.0/sriov_drivers_autoprobe"), "0\n");
+    assert_eq!(world.read("/sys/bus/pci/devices/0000:02:10.1/driver_override"), "vfio-pci\n");
 }
 
 /// Kills the program at its n-th operation, for all n, and gives each host to `then`. Says how many there were.

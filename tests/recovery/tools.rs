@@ -60,6 +60,29 @@ impl Tools {
         std::fs::read_to_string(self.at(path)).unwrap_or_default()
     }
 
+    /// What the driver of a physical function does.
+    fn virtual_functions(&self, dir: &str, value: &str) -> io::Result<()> {
+        let number = |text: &str| text.trim().parse::<u32>().map_err(io::Error::other);
+        let (was, now) = (number(&self.text(&format!("{dir}/sriov_numvfs")))?, number(value)?);
+        if was > 0 && now > 0 {
+            return Err(io::Error::other("Device or resource busy"));
+        }
+        for part in 0..was.max(now) {
+            let name = format!("0000:02:10.{part}");
+            let (link, own) =
+                (self.at(&format!("{dir}/virtfn{part}")), self.at(&format!("/sys/bus/pci/devices/{name}")));
+            if now == 0 {
+                std::fs::remove_file(link)?;
+                std::fs::remove_dir_all(own)?;
+            } else {
+                std::fs::create_dir(&own)?;
+                std::fs::write(own.join("driver_override"), "(null)\n")?;
+                std::os::unix::fs::symlink(format!("../{name}"), link)?;
+            }
+        }
+        std::fs::write(self.at(&format!("{dir}/sriov_numvfs")), format!("{now}\n"))
+    }
+
     fn work(&self, argv: &[&str], fault: Option<Fault>) -> io::Result<()> {
         match argv {
             ["mkimage", "-o", out, release] => {
@@ -164,6 +187,12 @@ impl Runner for Tools {
     fn write_attribute(&self, _: Chroot<'_>, path: &str, value: &str) -> io::Result<()> {
         if path.ends_with("/driver_override") {
             return std::fs::write(self.at(path), format!("{}\n", if value.is_empty() { "(null)" } else { value }));
+        }
+        if path.ends_with("/sriov_drivers_autoprobe") {
+            return std::fs::write(self.at(path), format!("{value}\n"));
+        }
+        if let Some(dir) = path.strip_suffix("/sriov_numvfs") {
+            return self.virtual_functions(dir, value);
         }
         if let Some(dir) = path.strip_suffix("/driver/unbind") {
             return std::fs::remove_file(self.at(&format!("{dir}/driver")));

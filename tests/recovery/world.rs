@@ -19,6 +19,7 @@ pub const KERNELS: &[&str] = &["6.1.0-1-amd64", "6.1.0-2-amd64"];
 pub const CLAIMS: &str = "# vfioneer claims 1\n0000:01:00.0 vfio-pci 10de 2684 1043 889a 0000:00/01.0/00.0 - no\n";
 const WORD: &str = "intel_iommu=on";
 const GPU: &str = "0000:01:00.0";
+const NIC: &str = "0000:02:00.0";
 
 /// One thing in the tree: mode and content, or where a link leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,9 @@ impl World {
         }
         world.write("/efi/loader/loader.conf", &format!("default x-{}.conf\n", KERNELS[1]), 0o755);
         world.write(&format!("/sys/bus/pci/devices/{GPU}/driver_override"), "(null)\n", 0o644);
+        world.write(&format!("/sys/bus/pci/devices/{NIC}/sriov_numvfs"), "0\n", 0o644);
+        world.write(&format!("/sys/bus/pci/devices/{NIC}/sriov_drivers_autoprobe"), "1\n", 0o644);
+        symlink("../../drivers/other", world.at(&format!("/sys/bus/pci/devices/{NIC}/driver"))).unwrap();
         for driver in ["nouveau", "other"] {
             world.write(&format!("/sys/bus/pci/drivers/{driver}/bind"), "", 0o200);
         }
@@ -178,6 +182,11 @@ impl World {
             address: vfioneer::parse::address::Address::parse(GPU).unwrap(),
             driver: "vfio-pci".to_owned(),
             former: Some("nouveau".to_owned()),
+        }));
+        steps.push(step(Action::VirtualFunctions {
+            address: vfioneer::parse::address::Address::parse(NIC).unwrap(),
+            former: 0,
+            count: 2,
         }));
         Plan { steps, reboot: true, applicable: true, ..empty() }
     }

@@ -65,7 +65,10 @@ impl Files {
                     assert_eq!(Some(before_sha256.clone()), hash(path), "{path}");
                     files.0.remove(path);
                 }
-                Action::Generate { .. } | Action::Run { .. } | Action::Bind { .. } => {}
+                Action::Generate { .. }
+                | Action::Run { .. }
+                | Action::Bind { .. }
+                | Action::VirtualFunctions { .. } => {}
             }
         }
         files

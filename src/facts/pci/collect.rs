@@ -53,6 +53,7 @@ fn function(host: &dyn Host, address: Address, needs: Needs) -> Function {
         other => other.and_then(|node| u32::try_from(node).into()),
     };
     reset(&mut function, &attributes);
+    details::sriov(&mut function, &attributes);
     if needs.pci_details {
         details::add(&mut function, &attributes, &config);
     }

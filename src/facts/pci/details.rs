@@ -18,14 +18,6 @@ pub(super) fn add(function: &mut Function, attributes: &Attributes<'_>, config: 
         Fact::Known(text) if text.is_empty() || text == "(null)" => Fact::Absent,
         other => other,
     };
-    function.sriov = attributes.parsed("sriov_totalvfs", |text| text.parse().ok()).and_then(|total| {
-        attributes.parsed("sriov_numvfs", |text| text.parse().ok()).absent_as(0).map(|active| Sriov {
-            total,
-            active,
-            autoprobe: attributes.parsed("sriov_drivers_autoprobe", sysfs::switch).into_known(),
-        })
-    });
-    function.physical = understood(attributes.link("physfn"), |target| sysfs::functions_in(target).last().copied());
     function.mdevs = Fact::Known(attributes.names().filter(|name| is_uuid(name)).map(str::to_owned).collect());
     let mut linked: Vec<Address> = attributes
         .names()
@@ -39,6 +31,18 @@ pub(super) fn add(function: &mut Function, attributes: &Attributes<'_>, config: 
         function.mdevs = Fact::default();
         function.linked = Fact::default();
     }
+}
+
+/// Physical or virtual: who is told apart by nothing else is told apart everywhere.
+pub(super) fn sriov(function: &mut Function, attributes: &Attributes<'_>) {
+    function.sriov = attributes.parsed("sriov_totalvfs", |text| text.parse().ok()).and_then(|total| {
+        attributes.parsed("sriov_numvfs", |text| text.parse().ok()).absent_as(0).map(|active| Sriov {
+            total,
+            active,
+            autoprobe: attributes.parsed("sriov_drivers_autoprobe", sysfs::switch).into_known(),
+        })
+    });
+    function.physical = understood(attributes.link("physfn"), |target| sysfs::functions_in(target).last().copied());
 }
 
 fn capabilities(function: &mut Function, config: &Fact<Vec<u8>>) {

@@ -11,7 +11,7 @@ use crate::adapters::vm::hook::settings_file;
 use crate::apply::bind::bound_to;
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
-use crate::facts::own::CLAIMS;
+use crate::facts::own::{CLAIMS, SRIOV_RULES};
 use crate::facts::pci::{Function, is_vfio_driver};
 use crate::facts::usage::{Use, UseKind};
 use crate::goal::Goal;
@@ -340,12 +340,16 @@ pub fn check_allowed(settings: &VmSettings) -> Result<()> {
         .map_err(|error| error.hint("and unreset: a device that is not well"))
 }
 
-/// Those of these functions that are claimed at boot, or handed over; all of them where what was handed over cannot be read.
+/// Those of these functions that are claimed at boot, handed over, or virtual ones where vfioneer makes some; all of them where what was handed
+/// over cannot be read.
 pub fn managed(host: &dyn Host, functions: &[Address]) -> Vec<Address> {
     let claims = host.text(CLAIMS).into_known().map(|text| claims::parse(&text).claims).unwrap_or_default();
     let ledger = Ledger::load(host);
+    let there = |path: &str| host.exists(path) == Fact::Known(true);
+    let makes = there(SRIOV_RULES);
     let ours = |function: &&Address| {
-        claims.iter().any(|claim| claim.address == **function)
+        makes && there(&format!("{}/physfn", dir(function)))
+            || claims.iter().any(|claim| claim.address == **function)
             || ledger.as_ref().map_or(true, |ledger| ledger.records.iter().any(|record| record.has(&[**function])))
     };
     functions.iter().filter(ours).copied().collect()

@@ -27,15 +27,16 @@ const FINDINGS: &[(&str, &[&str])] = &[
 const REPAIRED: &[&str] = &["ids-take-too-much", "cmdline-words-glued"];
 
 pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
-    if case.chosen.is_empty() {
+    if !case.gives() {
         return Vec::new();
     }
     let mut refused = hopeless(case);
     for function in &case.chosen {
         // One that is on vfio already was put there by whatever creates it.
         if function.physical.known().is_some() && !function.on_vfio() {
-            let device = [("device", &*function.name())];
-            refused.push(Refusal::firm("virtual-function", function.address, &device));
+            let physical = function.physical.known().map(ToString::to_string).unwrap_or_default();
+            let values = [("device", &*function.name()), ("physical", &*physical)];
+            refused.push(Refusal::firm("virtual-function", function.address, &values));
         }
     }
     if refused.is_empty() && case.adopted.is_none() {
@@ -51,7 +52,7 @@ pub(super) fn refusals(case: &Case<'_>) -> Vec<Refusal> {
 pub(super) fn hopeless(case: &Case<'_>) -> Vec<Refusal> {
     let mut refused: Vec<Refusal> =
         case.findings.iter().filter(|finding| blocks(case, finding)).map(of_finding).collect();
-    for function in &case.chosen {
+    for function in case.chosen.iter().chain(&case.physical) {
         let name = function.name();
         let device = [("device", name.as_str())];
         if is_endpoint(function) == Some(false) {

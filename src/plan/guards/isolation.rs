@@ -82,7 +82,7 @@ pub fn overrides(case: &Case<'_>) -> Option<Vec<String>> {
 fn interrupts(case: &Case<'_>) -> Option<Refusal> {
     let off = case.snap.iommu.interrupt_remapping == Fact::Known(false);
     let runs = case.snap.iommu.running() == Fact::Known(true);
-    if !off || !runs || case.chosen.is_empty() || unsafe_already(case) {
+    if !off || !runs || !case.gives() || unsafe_already(case) {
         return None;
     }
     Some(Refusal::allowable("unsafe-interrupts", "unsafe-interrupts", "host", &[]))

@@ -23,7 +23,7 @@ pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
         found.push(Word::add(word, "acs-override", &[("groups", &list(case.in_the_way.keys()))]));
     }
     let off = case.snap.iommu.interrupt_remapping == Fact::Known(false);
-    if case.allows("unsafe-interrupts") && off && !case.chosen.is_empty() && !unsafe_already(case) {
+    if case.allows("unsafe-interrupts") && off && case.gives() && !unsafe_already(case) {
         let module = interface(case);
         found.push(Word::add(format!("{module}.allow_unsafe_interrupts=1"), "unsafe-interrupts", &[]));
     }

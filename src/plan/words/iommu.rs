@@ -12,7 +12,7 @@ use crate::facts::system::CpuVendor;
 use crate::host::Fact;
 
 pub fn words(case: &Case<'_>) -> Vec<Word> {
-    if case.chosen.is_empty() {
+    if !case.gives() {
         return Vec::new();
     }
     let mut found = switched_off(case);
@@ -63,10 +63,11 @@ fn switched_off(case: &Case<'_>) -> Vec<Word> {
     found
 }
 
-/// True if graphics inside an Intel processor are chosen.
+/// True if graphics inside an Intel processor, or parts of them, go to VMs.
 fn graphics(case: &Case<'_>) -> bool {
     let intel = |f: &&&crate::facts::pci::Function| f.ids.known().is_some_and(|ids| ids.vendor == 0x8086);
-    case.chosen.iter().filter(intel).any(|f| f.is_display() && f.address.bus == 0 && is_integrated(&case.snap.pci, f))
+    let functions = case.chosen.iter().chain(&case.physical);
+    functions.filter(intel).any(|f| f.is_display() && f.address.bus == 0 && is_integrated(&case.snap.pci, f))
 }
 
 /// Why `intel_iommu=on` is needed, and for which kernels; `None` if it is not.

@@ -6,7 +6,7 @@ use crate::parse::cmdline::Cmdline;
 use crate::parse::modprobe::module_name;
 
 pub(super) fn words(case: &Case<'_>) -> Vec<Word> {
-    if case.chosen.is_empty() {
+    if !case.gives() {
         return Vec::new();
     }
     let mut found = Vec::new();

@@ -25,7 +25,7 @@ look() {
     cat /proc/cmdline >"$out/cmdline"
     uname -r >"$out/release"
     sh /lab/tree.sh | sort >"$out/tree"
-    dmesg | grep 'vfioneer:' >"$out/claim.log"
+    dmesg | grep 'vfioneer' >"$out/claim.log"
 }
 
 # The host before anything was done to it.
@@ -43,6 +43,14 @@ take() {
     [ -e /root/plan.json ] && cp /root/plan.json "$out/plan.json"
     step apply "$program" apply /root/plan.json --yes
     rm -f /root/plan.json
+}
+
+# What was applied is so without a reboot.
+now() {
+    step now "$program" verify
+    # shellcheck disable=SC2086 # words
+    step again "$program" plan "$device" $options --check
+    sh /lab/dump.sh >"$out/now.txt"
 }
 
 apply() {

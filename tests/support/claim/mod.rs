@@ -28,7 +28,7 @@ pub struct Machine {
 
 /// What a run of the script did.
 pub struct Run {
-    /// Its lines in the kernel's log, without level and `vfioneer: `.
+    /// Its lines in the kernel's log, without level and `vfioneer: ` or `vfioneer-sriov: `.
     pub log: Vec<String>,
     /// What it wrote to the kernel, `path text`, and what it loaded, `modprobe name`.
     pub writes: Vec<String>,
@@ -117,14 +117,19 @@ impl Machine {
 
     /// Runs the script in a shell.
     pub fn run(&self, shell: &[&str]) -> Run {
+        self.run_with(shell, SCRIPT, &[])
+    }
+
+    /// Runs a script with arguments in a shell.
+    pub fn run_with(&self, shell: &[&str], script: &str, arguments: &[&str]) -> Run {
         for path in ["dev/kmsg", "writes"] {
             self.file(path, "");
         }
-        assert_eq!(SCRIPT.matches(WRITE).count(), 1, "the tests hang on this line of the script");
+        assert_eq!(script.matches(WRITE).count(), 1, "the tests hang on this line of the script");
         let kernel = self.path("kernel.sh");
         let acting = format!("{WRITE}    \"{}\" \"$1\" \"$2\"\n", kernel.display());
-        self.file("claim.sh", &SCRIPT.replace(WRITE, &acting));
-        self.finish(Command::new(shell[0]).args(&shell[1..]).arg(self.path("claim.sh")))
+        self.file("script.sh", &script.replace(WRITE, &acting));
+        self.finish(Command::new(shell[0]).args(&shell[1..]).arg(self.path("script.sh")).args(arguments))
     }
 
     /// Runs the script as it is, on a host whose kernel does nothing.
@@ -143,7 +148,12 @@ impl Machine {
         let text = fs::read_to_string(self.path("dev/kmsg")).unwrap_or_default();
         let line = |line: &str| {
             let rest = line.strip_prefix("<4>").or_else(|| line.strip_prefix("<6>"));
-            rest.and_then(|rest| rest.strip_prefix("vfioneer: ")).unwrap_or_else(|| panic!("{line}")).to_owned()
+            let rest = rest.and_then(|rest| rest.strip_prefix("vfioneer")).unwrap_or_else(|| panic!("{line}"));
+            rest.strip_prefix("-sriov")
+                .unwrap_or(rest)
+                .strip_prefix(": ")
+                .unwrap_or_else(|| panic!("{line}"))
+                .to_owned()
         };
         let writes = fs::read_to_string(self.path("writes")).unwrap_or_default();
         Run { log: text.lines().map(line).collect(), writes: writes.lines().map(str::to_owned).collect() }
