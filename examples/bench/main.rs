@@ -102,6 +102,32 @@ fn measure(program: &Path, dir: &Path, functions: usize) -> std::io::Result<()> 
     };
     let (a, b, ratio) = pairs(show, cksum);
     println!("{:32} {:>10} {:>10} {ratio:>8.2}  20 ms or less, to cksum", "rom show: 1,000 images", shown(a), shown(b));
+    // A hook that has nothing to do with a VM runs at its start and at its end all the same.
+    let xml = dir.join("vm.xml");
+    let disk =
+        "<disk type='file' device='disk'><source file='/var/lib/libvirt/images/a.qcow2'/><target dev='vda'/></disk>\n";
+    std::fs::write(
+        &xml,
+        format!("<domain type='kvm'><name>other</name><devices>{}</devices></domain>", disk.repeat(50)),
+    )?;
+    let hook = || {
+        let mut command =
+            vfioneer(program, &small, &["hook", "run", "libvirt", "--", "other", "prepare", "begin", "-"]);
+        command.stdin(std::fs::File::open(&xml).expect("a file that was written can be read"));
+        command
+    };
+    let shell = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", ":"]);
+        command
+    };
+    let (a, b, ratio) = pairs(hook, shell);
+    println!(
+        "{:32} {:>10} {:>10} {ratio:>8.2}  10 ms or less, to sh",
+        "hook: a VM without devices",
+        shown(a),
+        shown(b)
+    );
     for (name, command) in [("list --all", list(&large)), ("check", check(&large)), ("plan", plan(&large))] {
         println!("{:32} {:>7.1} MiB {:>19}  64.0 MiB or less", format!("{name}: peak memory"), peak(command)?, "");
     }

@@ -16,6 +16,7 @@ mod reset;
 mod rollback;
 mod rom;
 mod verify;
+mod vm;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
@@ -93,6 +94,9 @@ enum Verb {
     Unbind(bind::UnbindArgs),
     /// Reset a device by what it offers, and prove that it came back
     Reset(reset::ResetArgs),
+    /// Show the VMs of this host and the devices that they are given
+    #[command(subcommand)]
+    Vm(vm::VmVerb),
     /// Have VMs find their devices well when they start, and leave them well when they end
     #[command(subcommand)]
     Hook(hook::HookVerb),
@@ -194,6 +198,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
         Some(Verb::Unbind(args)) => bind::unbind(&cli.global, args),
         Some(Verb::Reset(args)) => reset::run(&cli.global, args),
+        Some(Verb::Vm(verb)) => vm::run(&cli.global, verb),
         Some(Verb::Hook(verb)) => hook::run(&cli.global, verb),
         Some(Verb::Rom(args)) => rom::run(&cli.global, args),
         Some(Verb::History(args)) => history::run(&cli.global, args),

@@ -35,6 +35,20 @@ pub enum HypervisorKind {
     Incus,
 }
 
+impl HypervisorKind {
+    /// As in commands and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            HypervisorKind::Proxmox => "proxmox",
+            HypervisorKind::Libvirt => "libvirt",
+            HypervisorKind::Qemu => "qemu",
+            HypervisorKind::Nova => "nova",
+            HypervisorKind::Kubevirt => "kubevirt",
+            HypervisorKind::Incus => "incus",
+        }
+    }
+}
+
 /// What a VM asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {

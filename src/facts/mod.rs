@@ -93,6 +93,8 @@ pub struct Needs {
     pub vms: bool,
     /// This boot's kernel messages.
     pub log: bool,
+    /// vfioneer's hooks of hypervisors; never in a capture.
+    pub hooks: bool,
     /// What tells this host from every other; never in a capture.
     pub fingerprint: bool,
 }
@@ -109,6 +111,7 @@ impl Needs {
         usb: false,
         vms: false,
         log: false,
+        hooks: false,
         fingerprint: false,
     };
     /// What `check` and `capture` need: all of it.
@@ -122,12 +125,13 @@ impl Needs {
         usb: true,
         vms: true,
         log: true,
+        hooks: false,
         fingerprint: false,
     };
     /// What `verify --next-boot` needs: entries, images, files.
-    pub const NEXT_BOOT: Needs = Needs { kernel: true, boot: true, images: true, ..Needs::LIST };
+    pub const NEXT_BOOT: Needs = Needs { kernel: true, boot: true, images: true, hooks: true, ..Needs::LIST };
     /// What `plan` and `verify` need.
-    pub const PLAN: Needs = Needs { fingerprint: true, ..Needs::ALL };
+    pub const PLAN: Needs = Needs { hooks: true, fingerprint: true, ..Needs::ALL };
 }
 
 /// Where a snapshot comes from.

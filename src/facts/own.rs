@@ -96,7 +96,6 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
             let file = host.text(path).map(|text| TextFile { path: (*path).to_owned(), text });
             own.files.insert((*path).to_owned(), file);
         }
-        own.files.extend(hooks::collect(host).files);
         for place in rom_places() {
             for name in host.entries(&place.dir).into_known().unwrap_or_default() {
                 if name.starts_with("vfioneer-") && name.ends_with(".rom") {
@@ -108,6 +107,9 @@ pub fn collect(host: &dyn Host, needs: Needs) -> Own {
         }
         let has = |path: &&&str| host.exists(path) == Fact::Known(true);
         own.programs = PROGRAMS.iter().filter(has).map(|path| (*path).to_owned()).collect();
+    }
+    if needs.hooks {
+        own.files.extend(hooks::collect(host).files);
     }
     if needs.fingerprint {
         own.fingerprint = host.value("/etc/machine-id").and_then(|id| match id.as_str() {

@@ -16,6 +16,7 @@ pub mod runs;
 pub mod transaction;
 pub mod tree;
 pub mod verify;
+pub mod vm;
 
 use crate::facts::pci::{Function, Pci};
 use crate::host::console;
