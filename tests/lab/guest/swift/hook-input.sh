@@ -62,6 +62,7 @@ sed 's/bus=.0x01./bus="$(touch ran)"/' "$out/odd.xml" >"$out/address.xml"
 feed 0 address ghost prepare begin
 
 # Through libvirt itself.
+restart_daemon
 define "$(echo "$odd" | sed 's/&/\&amp;/g; s/</\&lt;/g')" "$nic" no
 want 0 odd-start virsh -q start "$odd"
 want 0 odd-end virsh -q destroy "$odd"

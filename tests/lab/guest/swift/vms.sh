@@ -49,9 +49,3 @@ answers() {
     vendor=$(attribute "$1" vendor)
     [ "$vendor" = "0x$(od -An -tx2 -N2 "$devices/$1/config" | tr -d ' ')" ]
 }
-
-# now: hundredths of a second since this host's start.
-now() {
-    read -r seconds _ </proc/uptime
-    echo "${seconds%.*}${seconds#*.}"
-}
