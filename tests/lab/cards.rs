@@ -22,6 +22,8 @@ pub enum Card {
     Usb,
     /// A display that nobody needs; two of them are identical.
     Gpu,
+    /// The boot display, instead of the one that other hosts have on the board.
+    Screen,
     Audio,
     /// A virtio NIC, which reports uncorrectable errors that the monitor injects.
     Virtio,
@@ -118,6 +120,7 @@ impl Card {
                  -device usb-storage,bus={id}.0,drive=stick-{id}"
             ),
             Card::Gpu => format!("-device secondary-vga,BUS,id={id}"),
+            Card::Screen => format!("-device VGA,BUS,id={id}"),
             Card::Audio => format!(
                 "-audiodev none,id=none-{id} -device intel-hda,BUS,id={id}
                  -device hda-duplex,bus={id}.0,audiodev=none-{id}"

@@ -40,7 +40,7 @@ impl Job {
         match self {
             Job::Look(_) => cell::SCRIPTS.map(str::to_owned).into(),
             Job::Take(_) => take::SCRIPTS.map(str::to_owned).into(),
-            Job::Swift(swift) => swift.scripts().into(),
+            Job::Swift(swift) => swift.scripts(),
         }
     }
 

@@ -14,6 +14,9 @@ pub const HOST_NAME: &str = "labhost";
 /// What the NIC has as its option ROM.
 pub const NIC_ROM: &str = "/usr/lib/ipxe/qemu/efi-e1000e.rom";
 
+/// The boot display of hosts that have no other.
+pub const DISPLAY: &str = "-device cirrus-vga,addr=01.0";
+
 /// The firmware of a UEFI host.
 const OVMF: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 
@@ -40,8 +43,8 @@ pub fn words(lines: &[String]) -> Vec<String> {
     lines.iter().flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
 }
 
-/// What every host has, as lines of words: processor, firmware tables, IOMMU, boot display and share.
-pub fn board(vendor: Vendor, iommu: Iommu) -> Vec<String> {
+/// What every host has, as lines of words: processor, firmware tables, IOMMU, boot display (unless a card is it) and share.
+pub fn board(vendor: Vendor, iommu: Iommu, display: &str) -> Vec<String> {
     let cpu = match vendor {
         // The hypervisor bit is hidden, so that the host is judged like a real one.
         Vendor::Intel => "Nehalem,-hypervisor",
@@ -59,7 +62,7 @@ pub fn board(vendor: Vendor, iommu: Iommu) -> Vec<String> {
     if iommu != Iommu::Off && vendor == Vendor::Intel {
         lines.push(format!("-device intel-iommu,intremap={remapping},caching-mode=on"));
     }
-    lines.push("-device cirrus-vga,addr=01.0".to_owned());
+    lines.push(display.to_owned());
     if iommu != Iommu::Off && vendor == Vendor::Amd {
         // Takes the first free slot, 00:02.0: everything after it needs an address.
         lines.push(format!("-device amd-iommu,intremap={remapping}"));
@@ -84,7 +87,7 @@ pub struct Machine {
 impl Machine {
     /// What QEMU is told for this machine. In the cell's folder are `disk.img`, `vars` where it is UEFI, and `share/`.
     pub fn arguments(&self) -> Vec<String> {
-        let mut lines = board(self.vendor, self.iommu());
+        let mut lines = board(self.vendor, self.iommu(), DISPLAY);
         if self.uefi {
             lines.push(format!("-drive if=pflash,format=raw,readonly=on,file={OVMF}"));
             lines.push("-drive if=pflash,format=raw,file=vars".to_owned());

@@ -6,7 +6,7 @@
 //! `UPDATE_EXPECT=1` the cells that pass are noted in `proven.txt`, from which docs/support.md is made.
 //!
 //! Three kinds of cells: those of `cells` look at a host and change nothing; those of `takes` plan, apply, reboot, verify, roll
-//! back and reboot on one disk; those of `swifts` have no disk, start within seconds, and try what is done with a running host's
+//! back and reboot on one disk; those of `swifts` keep nothing, start within seconds, and try what is done with a running host's
 //! devices: `make lab LAB=swift`. Disks are described in `variant`: release, boot loader, initramfs generator, layout. One
 //! cell, say that of systemd-boot and dracut on btrfs: `make lab LAB=take-debian13-amd-sdboot-dracut-btrfs`; what it
 //! left is in `.lab/cells/<name>/<number>-<stages>/` (answers, exit codes in `status`, `serial.log`) and beside them its

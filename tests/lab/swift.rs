@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cards::Card;
 use crate::machine::{self, Iommu};
 use crate::monitor::Monitor;
 use crate::swifts::Swift;
@@ -15,9 +16,11 @@ const LIMIT: Duration = Duration::from_secs(850);
 /// What the kernel is told: besides what all hosts are (`image/root/words.sh`), what makes it start sooner.
 const WORDS: &str = "console=ttyS0 norandmaps mitigations=off panic=-1 loglevel=5 nokaslr cryptomgr.notests";
 
-/// The initramfs that it boots; made if it isn't there. Its kernel lies beside it, as `.vmlinuz`.
+/// The initramfs that it boots, or its disk; made if it isn't there. The kernel lies beside it, as `.vmlinuz`, and beside a disk the
+/// initramfs, as `.cpio`.
 pub fn image(swift: &Swift) -> Result<PathBuf, String> {
-    variant::script("swift.sh", &[variant::suite(swift.debian)])
+    let script = if swift.hypervisor { "hypervisor.sh" } else { "swift.sh" };
+    variant::script(script, &[variant::suite(swift.debian)])
 }
 
 /// Runs a cell; gives everything that is wrong with it.
@@ -41,16 +44,22 @@ fn boot(
     mut look: impl FnMut(Duration),
 ) -> Result<(), String> {
     let scripts = swift.scripts();
-    disk::share(folder, binary, &scripts.each_ref().map(String::as_str))?;
+    disk::share(folder, binary, &scripts.iter().map(String::as_str).collect::<Vec<_>>())?;
     let share = folder.join("share");
     let fail = |e: std::io::Error| format!("{}: {e}", share.display());
     fs::write(share.join("cards"), cards::addresses(swift.cards)).map_err(fail)?;
     fs::copy(machine::NIC_ROM, share.join("nic.rom")).map_err(|e| format!("{}: {e}", machine::NIC_ROM))?;
-    let mut lines = machine::board(swift.vendor, Iommu::On);
+    let display = if swift.cards.contains(&Card::Screen) { "" } else { machine::DISPLAY };
+    let mut lines = machine::board(swift.vendor, Iommu::On, display);
+    if swift.hypervisor {
+        // All that the script writes is in memory, and so are its VMs.
+        lines.push("-m 2G -device virtio-blk-pci,drive=system,addr=03.0".to_owned());
+        lines.push(format!("-drive if=none,id=system,format=raw,readonly=on,file={}", image.display()));
+    }
     lines.extend(cards::arguments(swift.cards, swift.vendor));
     let mut arguments = machine::words(&lines);
     let kernel = image.with_extension("vmlinuz").display().to_string();
-    let initramfs = image.display().to_string();
+    let initramfs = image.with_extension("cpio").display().to_string();
     arguments.extend(["-kernel", &kernel, "-initrd", &initramfs, "-append", WORDS].map(str::to_owned));
     let mut trouble = None;
     let booted = guest::boot(&arguments, folder, |elapsed, monitor| {

@@ -9,7 +9,7 @@ what="swift $suite" name=swift-$suite kind=cpio
 keyed='swift.sh guest/swift/init root.sh image/cache.sh image/mirror.sh image/root'
 . "$here/image/cache.sh"
 # A name that this kernel does not have, or has built in, is left out.
-wanted='virtio_pci 9pnet_virtio 9p vfio_pci vfio_iommu_type1 iommufd pci_stub pci_pf_stub aer_inject
+wanted='virtio_pci virtio_blk ext4 overlay 9pnet_virtio 9p vfio_pci vfio_iommu_type1 iommufd pci_stub pci_pf_stub aer_inject
     e1000 e1000e igb igbvf nvme virtio_net xhci_pci usbhid hid_generic usb_storage sd_mod bochs cirrus
     snd_hda_intel snd_hda_codec_generic'
 root=$(sh "$here/root.sh" "$suite" grub-bios tools none 9>&-)

@@ -1,4 +1,4 @@
-//! The table of swift cells: a host without a disk, its cards, and the script that tries something on its running devices.
+//! The tables of swift cells: a host that keeps nothing, its cards, and the script that tries something on its running devices.
 
 use crate::cards::Card;
 use crate::cells::Vendor;
@@ -43,6 +43,18 @@ static TABLE: [Row; 9] = [
     Row { what: "gone", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic, Card::Virtio] },
 ];
 
+/// What runs in a Debian with libvirt and QEMU, instead of the initramfs itself.
+static HYPERVISORS: [Row; 4] = [
+    Row {
+        what: "hook-libvirt",
+        hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)],
+        cards: &[Card::Nic, Card::Virtio, Card::Gpu],
+    },
+    Row { what: "hook-input", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic] },
+    Row { what: "hook-guide", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic] },
+    Row { what: "hook-screen", hosts: &[(13, Vendor::Intel)], cards: &[Card::Screen] },
+];
+
 /// One of each kind.
 const KINDS: &[Card] =
     &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
@@ -64,6 +76,7 @@ pub struct Swift {
     pub debian: u8,
     pub vendor: Vendor,
     pub cards: &'static [Card],
+    pub hypervisor: bool,
 }
 
 impl Swift {
@@ -74,20 +87,24 @@ impl Swift {
     }
 
     /// What its host gets: the first is what it runs.
-    pub fn scripts(&self) -> [String; 2] {
-        [format!("swift/{}.sh", self.what), "swift/lib.sh".to_owned()]
+    pub fn scripts(&self) -> Vec<String> {
+        let own = format!("{}.sh", self.what);
+        let shared = if self.hypervisor { &["lib.sh", "vms.sh"][..] } else { &["lib.sh"] };
+        [own.as_str()].iter().chain(shared).map(|name| format!("swift/{name}")).collect()
     }
 }
 
 /// Every cell.
 pub fn all() -> Vec<Swift> {
-    let cells = |row: &'static Row| {
-        row.hosts.iter().map(|(debian, vendor)| Swift {
+    let cells = |(row, hypervisor): (&'static Row, bool)| {
+        row.hosts.iter().map(move |(debian, vendor)| Swift {
             what: row.what,
             debian: *debian,
             vendor: *vendor,
             cards: row.cards,
+            hypervisor,
         })
     };
-    TABLE.iter().flat_map(cells).collect()
+    let rows = TABLE.iter().map(|row| (row, false)).chain(HYPERVISORS.iter().map(|row| (row, true)));
+    rows.flat_map(cells).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::moves::{LIMIT, command};
 use crate::facts::usage::{Usage, UseKind};
-use crate::host::HostMut;
+use crate::host::{Fact, HostMut};
 use crate::parse::address::Address;
 use std::collections::BTreeMap;
 use std::io;
@@ -29,10 +29,11 @@ pub fn holders(usage: &Usage, addresses: &[Address]) -> BTreeMap<u32, String> {
         .collect()
 }
 
-/// The display manager's unit, if one runs.
+/// The display manager's unit, if one runs. In a chroot `systemctl` does nothing and calls that a success: systemd itself must be there
+/// (sd_booted(3)).
 pub fn manager(host: &dyn HostMut) -> Option<&'static str> {
-    let runs =
-        host.has_program("systemctl") && command(host, &["systemctl", "is-active", "--quiet", MANAGER], LIMIT).is_ok();
+    let systemd = host.exists("/run/systemd/system") == Fact::Known(true) && host.has_program("systemctl");
+    let runs = systemd && command(host, &["systemctl", "is-active", "--quiet", MANAGER], LIMIT).is_ok();
     runs.then_some(MANAGER)
 }
 
