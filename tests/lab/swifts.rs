@@ -60,13 +60,15 @@ const KINDS: &[Card] =
     &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
 
 /// What `LAB=subset` runs of these: each script but those that repeat themselves.
-pub const SUBSET: [&str; 6] = [
+pub const SUBSET: [&str; 8] = [
     "swift-rom-intel",
     "swift-rom-amd",
     "swift-rom-intel-debian12",
     "swift-bind-intel",
     "swift-reset-amd",
     "swift-probe-amd",
+    "swift-hook-amd",
+    "swift-hook-guide-intel",
 ];
 
 /// One script on one host.
