@@ -63,6 +63,7 @@ pub mod rom;
 mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
+mod vm_devices;
 
 pub use device::is_management_display;
 
@@ -248,6 +249,7 @@ pub const CHECKS: &[Check] = &[
     // VMs.
     hook_for_every_vm::CHECK,
     hook_in_container_layer::CHECK,
+    vm_devices::CHECK,
 ];
 
 /// Evidence of one finding, where several checks add to it.
