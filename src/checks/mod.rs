@@ -63,6 +63,7 @@ pub mod rom;
 mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
+mod nova_rules;
 mod vm_devices;
 
 pub use device::is_management_display;
@@ -250,6 +251,7 @@ pub const CHECKS: &[Check] = &[
     hook_for_every_vm::CHECK,
     hook_in_container_layer::CHECK,
     vm_devices::CHECK,
+    nova_rules::CHECK,
 ];
 
 /// Evidence of one finding, where several checks add to it.

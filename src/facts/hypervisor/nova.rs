@@ -25,6 +25,8 @@ pub struct PciRule {
     pub product: Option<String>,
     /// `address` with its wildcards; none: any. An address of regular expressions is kept as its JSON text.
     pub address: Option<String>,
+    /// `device_type` of an alias: `type-PCI`, `type-PF`, `type-VF`.
+    pub device_type: Option<String>,
     /// Says what is wrong, if the value is no JSON object.
     pub malformed: Option<String>,
     /// Where it stands.
@@ -110,6 +112,7 @@ fn plain(source: &str, entry: &Entry) -> PciRule {
         vendor: None,
         product: None,
         address: None,
+        device_type: None,
         malformed: None,
         evidence: Evidence::at(source, entry.line, text),
     }
@@ -132,6 +135,7 @@ fn rule(source: &str, entry: &Entry, map: &Map<String, Value>) -> PciRule {
         vendor: hex("vendor_id"),
         product: hex("product_id"),
         address,
+        device_type: text("device_type"),
         ..plain(source, entry)
     }
 }

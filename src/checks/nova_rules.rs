@@ -1,0 +1,106 @@
+//! nova's rules for PCI devices, against the devices of this host.
+
+use super::{Check, Ctx, Finding, Severity, Subject, words};
+use crate::facts::hypervisor::nova::PciRule;
+use crate::facts::pci::Function;
+use crate::host::Fact;
+
+pub(super) const CHECK: Check =
+    Check { ids: &["nova-config-invalid", "nova-alias-type", "nova-whitelist-deprecated"], run };
+
+/// What an alias without `device_type` asks for (nova/pci/request.py, `_ALIAS_SCHEMA`).
+const DEFAULT: &str = "type-PCI";
+
+fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for rule in &ctx.snap.hypervisor.rules {
+        let finding = |id, severity| {
+            let subject = if rule.evidence.line.is_some() { words::subject(&rule.evidence) } else { Subject::Host };
+            Finding::new(id, severity, subject).value("option", rule.option.clone()).evidence(rule.evidence.clone())
+        };
+        if let Some(why) = &rule.malformed {
+            findings.push(finding("nova-config-invalid", Severity::Error).value("reason", why.clone()));
+        }
+        if rule.option == "passthrough_whitelist" {
+            findings.push(finding("nova-whitelist-deprecated", Severity::Info));
+        }
+        if let Some((device, is)) = never_matches(ctx, rule) {
+            let wanted = rule.device_type.as_deref().unwrap_or(DEFAULT);
+            findings.push(
+                finding("nova-alias-type", Severity::Warning)
+                    .variant(if rule.device_type.is_some() { "" } else { "default" })
+                    .value("alias", rule.name.clone().unwrap_or_default())
+                    .value("wanted", wanted)
+                    .value("device", device)
+                    .value("is", is),
+            );
+        }
+    }
+    findings
+}
+
+/// An alias whose ids are those of functions here, none of which is of its type: one of them, and what that is.
+fn never_matches(ctx: &Ctx<'_>, rule: &PciRule) -> Option<(String, &'static str)> {
+    if rule.option != "alias" || rule.malformed.is_some() || rule.vendor.is_none() || rule.product.is_none() {
+        return None;
+    }
+    let wanted = rule.device_type.as_deref().unwrap_or(DEFAULT);
+    let meant = ctx.snap.pci.functions.iter().filter(|f| rule.fits(f) == Some(true));
+    let mut first = None;
+    for function in meant {
+        let is = kind(function)?;
+        if is == wanted {
+            return None;
+        }
+        first = first.or(Some((function.name(), is)));
+    }
+    first
+}
+
+/// As nova names it (nova/virt/libvirt/host.py `_get_pcidev_info`: by libvirt's capabilities `phys_function` and `virt_functions`); none
+/// where that is not known.
+fn kind(function: &Function) -> Option<&'static str> {
+    match (&function.physical, &function.sriov) {
+        (Fact::Known(_), _) => Some("type-VF"),
+        (_, Fact::Known(_)) => Some("type-PF"),
+        (_, Fact::Absent) => Some(DEFAULT),
+        (_, Fact::Unknown(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::testing::*;
+    use crate::facts::hypervisor::nova::rules;
+    use crate::facts::pci::Sriov;
+    use crate::host::Fact;
+
+    fn said(sriov: bool, lines: &str) -> Vec<String> {
+        let mut snap = healthy();
+        let capability = Fact::Known(Sriov { total: 4, active: 0, autoprobe: None });
+        change(&mut snap, GPU, |f| f.sriov = if sriov { capability } else { Fact::Absent });
+        snap.hypervisor.rules = rules("/etc/nova/nova.conf", &format!("[pci]\n{lines}"));
+        shown(&check(&snap)).into_iter().filter(|line| line.contains("nova")).collect()
+    }
+
+    #[test]
+    fn what_nova_never_gives_away() {
+        let alias = |kind: &str| {
+            format!("alias = {{\"name\": \"a\", \"vendor_id\": \"10de\", \"product_id\": \"2684\"{kind}}}\n")
+        };
+        let (none, pf) = (alias(""), alias(", \"device_type\": \"type-PF\""));
+        assert_eq!(said(true, &none), ["warning nova-alias-type/default /etc/nova/nova.conf:2"]);
+        assert_eq!(said(false, &pf), ["warning nova-alias-type /etc/nova/nova.conf:2"]);
+        assert!(said(true, &pf).is_empty() && said(false, &none).is_empty());
+        let other = none.replace("2684", "2204");
+        assert!(said(true, &other).is_empty(), "another host's");
+    }
+
+    #[test]
+    fn old_names_and_what_is_no_json() {
+        let old = "passthrough_whitelist = {\"vendor_id\": \"10de\"}\n";
+        assert_eq!(said(true, old), ["info nova-whitelist-deprecated /etc/nova/nova.conf:2"]);
+        let bad = "device_spec = {\"vendor_id\": \"10de\", managed: \"no\"}\n";
+        assert_eq!(said(true, bad), ["error nova-config-invalid /etc/nova/nova.conf:2"]);
+    }
+}
