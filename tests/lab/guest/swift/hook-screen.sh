@@ -44,6 +44,10 @@ for end in TERM KILL; do
     wait "$qemu" || true
     want 0 "$end-release" vfioneer hook run release "$screen"
     same "the screen after $end" "$before" "$(state "$screen")"
+    # What was on the console comes back by itself, and what is written to it is seen.
+    sleep 1
+    picture "$end-back"
+    alike "$end-back" host || problem "the host's text did not come back after $end"
     console "$end-host"
     alike "$end-host" host || problem "the console is not back on the screen after $end"
 done
