@@ -117,7 +117,34 @@ fn what_is_supported_and_how_that_was_proven() {
         let (recorded, instructions) = (recorded.join(" "), instructions.join(" "));
         writeln!(text, "| {chain} | {generator} | {booted} | {recorded} | {instructions} |").unwrap();
     }
+    text.push_str(&hooks());
     generated("support.md", &text);
+}
+
+/// What runs when a VM starts and ends: in the lab with the real program, or on a constructed host.
+fn hooks() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (proven, tests) = (read("tests/lab/proven.txt"), read("tests/hook.rs"));
+    let cells = |part: &str| {
+        let found: Vec<String> =
+            proven.lines().filter(|cell| cell.starts_with(part)).map(|cell| format!("`{cell}`")).collect();
+        found.join(" ")
+    };
+    let test = |name: &str| if tests.contains(&format!("fn {name}()")) { format!("`{name}`") } else { String::new() };
+    let mut text = "\n## When a VM starts and ends\n\n\
+        | hypervisor | with the real one, in the lab | installed and removed on a constructed host (`tests/hook.rs`) |\n\
+        | --- | --- | --- |\n"
+        .to_owned();
+    for (name, part, of) in [
+        ("libvirt", "swift-hook-libvirt-", "libvirts_hook_comes_and_goes"),
+        ("plain QEMU", "swift-hook-screen-", "-"),
+        ("libvirt in kolla's container", "-", "kollas_hook_is_on_the_host"),
+        ("Proxmox VE", "-", "proxmox_gets_a_snippet_and_each_vm_its_hookscript"),
+    ] {
+        writeln!(text, "| {name} | {} | {} |", cells(part), test(of)).unwrap();
+    }
+    text
 }
 
 /// A generator by the name of its package or project.
