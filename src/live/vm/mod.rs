@@ -140,6 +140,14 @@ impl<'a> Task<'a> {
     /// Where another VM was given one of the functions: that one runs, or its end was never told (a start that failed, a host without the
     /// hook), and it is released first.
     fn make_room(&mut self) -> Result<()> {
+        // One after the other: each is gone from the book then, or has failed.
+        for _ in 0..Book::load(self.desk.host())?.given.len() {
+            self.make_room_of_one()?;
+        }
+        Ok(())
+    }
+
+    fn make_room_of_one(&mut self) -> Result<()> {
         let book = Book::load(self.desk.host())?;
         let Some((other, function)) = book.other(&self.run.vm, &self.run.devices) else { return Ok(()) };
         let snap = (self.look)()?;

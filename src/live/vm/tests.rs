@@ -70,7 +70,7 @@ impl Stage {
     fn new() -> Stage {
         let (dir, kernel) = (tempfile::tempdir().unwrap(), Kernel::default());
         fs::create_dir_all(attribute(dir.path(), "")).unwrap();
-        for name in ["run", "var/lib"] {
+        for name in ["run", "var/lib", "proc"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let files = [
@@ -181,6 +181,24 @@ fn what_one_vm_has_no_other_gets_or_takes_away() {
     assert_eq!((run.devices, stage.kernel.resets.get()), (Vec::new(), 0));
     let book = Book::load(&stage.host).unwrap();
     assert_eq!(book.given.iter().map(|given| given.vm.name.as_str()).collect::<Vec<_>>(), ["one"]);
+}
+
+#[test]
+fn vms_whose_end_nobody_told_make_room() {
+    let (stage, settings) = (Stage::new(), VmSettings::default());
+    for name in ["one", "two"] {
+        stage.run(name, Phase::Prepare, &settings).1.unwrap();
+        // As if that was long ago.
+        let path = stage.dir.path().join("run/vfioneer/given.json");
+        fs::write(stage.dir.path().join("proc/uptime"), "100000.00 1.00\n").unwrap();
+        let text = fs::read_to_string(&path).unwrap().replace("\"uptime\": 100000", "\"uptime\": 0");
+        fs::write(&path, text).unwrap();
+    }
+    let (run, done) = stage.run("three", Phase::Prepare, &settings);
+    done.unwrap();
+    assert_eq!(run.done, ["VM two had ended: its devices were released"]);
+    let book = Book::load(&stage.host).unwrap();
+    assert_eq!(book.given.iter().map(|given| given.vm.name.as_str()).collect::<Vec<_>>(), ["three"]);
 }
 
 #[test]
