@@ -7,7 +7,7 @@ use crate::facts::Needs;
 use crate::facts::pci::Function;
 use crate::goal::Goal;
 use crate::host::{Caller, Interrupt, console};
-use crate::live::hand_over::Desk;
+use crate::live::hand_over::{Desk, NEEDS};
 use crate::live::reset::{self as live, Outcome};
 use crate::live::vm::given::Book;
 use crate::parse::address::Address;
@@ -55,36 +55,24 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     }
     let host = change::host(global)?.heeding(Interrupt::watch());
     change::settle(&host)?;
-    let desk = Desk::open(&host, &Caller::new())?;
-    let snap = global.snapshot(Needs {
-        pci_details: true,
-        candidates: true,
-        kernel: true,
-        usage: true,
-        vms: true,
-        ..Needs::LIST
-    })?;
-    let goal = Goal::resolve(&args.device, args.only, &snap.pci)?;
     if args.check {
-        let why = live::prove(&desk, &goal.devices)?.err();
+        let goal = Goal::resolve(&args.device, args.only, &global.snapshot(Needs::LIST)?.pci)?;
+        let why = live::prove(&Desk::open(&host, &Caller::new())?, &goal.devices)?.err();
         let text =
             if global.json { report::check_json(&goal.devices, why.as_deref()) } else { report::check(why.as_deref()) };
         return Ok(Answer { text, code: u8::from(why.is_some()) });
     }
-    let mut ladders = Vec::new();
-    for slot in live::slots(&goal.devices) {
-        let functions: Vec<&Function> = slot.iter().filter_map(|address| snap.pci.get(address)).collect();
-        let found = ladder(&snap, &functions, args.allow.is_some(), args.method.as_deref()).map_err(Error::refused)?;
-        ladders.push(only(found, args.method.as_deref())?);
-    }
     if !args.yes {
-        for found in &ladders {
+        for found in ladders(global, args)? {
             let names: Vec<&str> = found.rungs.iter().map(|rung| rung.name()).collect();
             let functions: Vec<String> = found.functions.iter().map(ToString::to_string).collect();
             console::stderr(&format!("Reset {}: {}\n", functions.join(" "), names.join(", then ")));
         }
         consent(false, "Do this?")?;
     }
+    // Not while somebody is asked: VMs that start wait for it.
+    let desk = Desk::open(&host, &Caller::new())?;
+    let ladders = ladders(global, args)?;
     let mut all: Vec<(Ladder, Outcome)> = Vec::new();
     for found in ladders {
         let outcome = live::climb(&desk, &found, &mut |rung| {
@@ -101,6 +89,19 @@ pub(super) fn run(global: &Global, args: &ResetArgs) -> Result<Answer> {
     let code = u8::from(!all.iter().all(|(_, outcome)| outcome.worked().is_some()));
     let text = if global.json { report::json(&all) } else { report::text(&global.style(), &all) };
     Ok(Answer { text, code })
+}
+
+/// What there is to try for each slot, as the host is now.
+fn ladders(global: &Global, args: &ResetArgs) -> Result<Vec<Ladder>> {
+    let snap = global.snapshot(NEEDS)?;
+    let goal = Goal::resolve(&args.device, args.only, &snap.pci)?;
+    let mut ladders = Vec::new();
+    for slot in live::slots(&goal.devices) {
+        let functions: Vec<&Function> = slot.iter().filter_map(|address| snap.pci.get(address)).collect();
+        let found = ladder(&snap, &functions, args.allow.is_some(), args.method.as_deref()).map_err(Error::refused)?;
+        ladders.push(only(found, args.method.as_deref())?);
+    }
+    Ok(ladders)
 }
 
 /// The ladder with the one rung that is asked for.
