@@ -14,7 +14,9 @@ pub fn text(style: &Style, run: &Run) -> String {
         text.push_str(&format!("{address}: reset ({rung})\n"));
     }
     let devices: Vec<String> = run.devices.iter().map(ToString::to_string).collect();
-    text.push_str(&format!("{}: {} ({} ms)\n", style.good("well"), devices.join(" "), run.ms));
+    if !devices.is_empty() {
+        text.push_str(&format!("{}: {} ({} ms)\n", style.good("well"), devices.join(" "), run.ms));
+    }
     text
 }
 

@@ -131,8 +131,16 @@ fn prepare(global: &Global, args: &PrepareArgs) -> Result<Answer> {
 }
 
 fn release(global: &Global, args: &ReleaseArgs) -> Result<Answer> {
-    let functions = resolve(global, &args.device, args.only)?;
     let book = Book::load(&change::host(global)?)?;
+    // One that was pulled out is known by what was written down of it.
+    let noted = |device: &String| {
+        let address = Address::parse(device)?;
+        book.given.iter().any(|given| given.functions.contains(&address)).then_some(address)
+    };
+    let functions = match args.device.iter().map(noted).collect::<Option<Vec<Address>>>() {
+        Some(noted) => noted,
+        None => resolve(global, &args.device, args.only)?,
+    };
     let has = |given: &&Given| given.functions.iter().any(|f| functions.contains(f));
     let given = book.given.iter().find(has);
     if let Some(given) = given.filter(|given| !given.ended) {

@@ -213,10 +213,16 @@ impl<'a> Task<'a> {
         }
         // Where a start was refused because another VM has a device, that one keeps it.
         self.run.devices.retain(|function| book.other(&self.run.vm, &[*function]).is_none());
+        // What was pulled out meanwhile needs no way back.
+        let is_gone = |function: &Address| host.stat(&dir(function)).is_absent();
+        let gone: Vec<Address> = self.run.devices.iter().copied().filter(is_gone).collect();
+        self.run.done.extend(gone.iter().map(|function| format!("{function} is not there any more")));
+        self.run.devices.retain(|function| !gone.contains(function));
         let settings = given.as_ref().map_or(settings, |given| &given.settings);
         let well = self.bring_back(settings);
         let mut left =
             given.as_ref().filter(|_| settings.returns()).map(|given| given.taken.clone()).unwrap_or_default();
+        left.retain(|function| !gone.contains(function));
         let returned = self.give_back(&mut left);
         // Its next release, or the next start of a VM that wants one of them, tries again.
         let given = given.filter(|_| !left.is_empty()).map(|given| Given { taken: left, ended: true, ..given });

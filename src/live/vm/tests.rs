@@ -184,6 +184,18 @@ fn what_one_vm_has_no_other_gets_or_takes_away() {
 }
 
 #[test]
+fn what_was_pulled_out_needs_no_way_back() {
+    let (stage, settings) = (Stage::new(), VmSettings { return_to_host: true, ..VmSettings::default() });
+    stage.run("one", Phase::Prepare, &settings).1.unwrap();
+    fs::remove_dir_all(attribute(stage.dir.path(), "")).unwrap();
+    let (run, done) = stage.run("one", Phase::Release, &settings);
+    done.unwrap();
+    assert_eq!((run.devices, run.done), (Vec::new(), vec![format!("{GPU} is not there any more")]));
+    let book = Book::load(&stage.host).unwrap();
+    assert!(book.given.is_empty() && book.unwell.is_empty());
+}
+
+#[test]
 fn vms_whose_end_nobody_told_make_room() {
     let (stage, settings) = (Stage::new(), VmSettings::default());
     for name in ["one", "two"] {

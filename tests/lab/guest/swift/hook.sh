@@ -88,9 +88,13 @@ grep -q 'VM one had ended' "$out/ended" || problem "it is not said who had it: $
 want 0 ended-release vfioneer hook run release "$nic"
 same 'the NIC after both' "$before" "$(state "$nic")"
 
-# What is gone is given to nobody.
+# What is pulled out while a VM has it needs no way back, and is given to nobody.
+want 0 pulled vfioneer hook run libvirt one prepare begin - <"$out/one.xml"
 same 'it is pulled out' '' "$(ask device_del nic)"
 wait_until 60 [ ! -e "$devices/$nic" ] || problem 'it was not pulled out'
+want 0 pulled-release vfioneer hook run release "$nic"
+grep -q 'not there any more' "$out/pulled-release" || problem "it is not said that it is gone: $(cat "$out/pulled-release")"
+[ ! -e "$given" ] || problem "somebody still has what is gone: $(cat "$given")"
 want 3 gone vfioneer hook run libvirt one prepare begin - <"$out/one.xml"
 grep -q 'there is no function' "$out/gone.err" || problem "it is not said that it is gone: $(cat "$out/gone.err")"
 
