@@ -68,7 +68,7 @@ pub const SUBSET: [&str; 8] = [
     "swift-reset-amd",
     "swift-probe-amd",
     "swift-hook-amd",
-    "swift-hook-guide-intel",
+    "swift-hook-input-intel",
 ];
 
 /// One script on one host.

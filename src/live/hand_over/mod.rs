@@ -87,7 +87,8 @@ impl<'a> Desk<'a> {
     pub fn recover(&self, listen: Listener<'_>) -> Result<Vec<Record>> {
         let mut ledger = Ledger::load(self.host)?;
         let mut recovered = Vec::new();
-        while let Some(index) = ledger.records.iter().position(|one| matches!(one.state, State::Going | State::Coming))
+        // The last first: what was done while another record was in effect was done to what that one had made of the host.
+        while let Some(index) = ledger.records.iter().rposition(|one| matches!(one.state, State::Going | State::Coming))
         {
             let record = ledger.records.get(index).cloned();
             // Killed after the last move: somebody may use the functions already.

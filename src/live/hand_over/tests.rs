@@ -177,6 +177,30 @@ fn a_function_that_was_claimed_at_boot_goes_to_its_native_driver() {
 }
 
 #[test]
+fn what_was_done_last_is_taken_back_first() {
+    let (dir, kernel) = (sysfs(), Kernel::default());
+    let host = host(dir.path(), &kernel);
+    let path = format!("/sys/bus/pci/devices/{GPU}/control");
+    let file = dir.path().join(&path[1..]);
+    fs::write(&file, "auto").unwrap();
+    let set = |to: &str, from: &str| Move::Attribute { path: path.clone(), to: to.into(), from: from.into() };
+    let desk = Desk::open(&host, &root_user()).unwrap();
+    // A reset wakes a device and takes it out of the list while it is awake; all ends in the middle.
+    let mut noted = String::new();
+    let inner = || {
+        noted = fs::read_to_string(dir.path().join("run/vfioneer/handed-over.json")).unwrap();
+        Ok(())
+    };
+    let outer = || desk.during(vec![set("off", "on")], inner).unwrap();
+    desk.during(vec![set("on", "auto")], outer).unwrap().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "auto");
+    fs::write(&file, "off").unwrap();
+    fs::write(dir.path().join("run/vfioneer/handed-over.json"), noted).unwrap();
+    desk.recover(&mut |_| ()).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "auto");
+}
+
+#[test]
 fn a_failure_takes_everything_back() {
     let (dir, kernel) = (sysfs(), Kernel { fails: Some("vfio-pci"), ..Kernel::default() });
     let error = bind(&host(dir.path(), &kernel)).unwrap_err();
