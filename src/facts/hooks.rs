@@ -69,18 +69,17 @@ pub fn collect(host: &dyn Host) -> Hooks {
     }
     let file = |path: String| (path.clone(), host.text(&path).map(|text| TextFile { path, text }));
     // Their pid files are `/run/NAME.pid` (libvirt src/util/virpidfile.c).
-    let runs = |name: &&str| {
-        let pid = host.value(&format!("/run/{name}.pid")).into_known().unwrap_or_default();
-        !pid.is_empty() && host.value(&format!("/proc/{pid}/comm")).known().is_some_and(|comm| comm == *name)
+    let running = |(name, unit)| {
+        let pid = host.value(&format!("/run/{name}.pid")).into_known().filter(|pid| !pid.is_empty())?;
+        let comm = host.value(&format!("/proc/{pid}/comm")).into_known()?;
+        (comm == name).then_some((pid, unit))
     };
-    let daemon = ["virtqemud", "libvirtd"].into_iter().find(runs);
+    let daemons = [("virtqemud", "virtqemud.service"), ("libvirtd", "libvirtd.service")];
+    let daemon: Option<(String, &'static str)> = daemons.into_iter().find_map(running);
     Hooks {
         files: paths.into_iter().map(file).collect(),
-        daemon: daemon.filter(|name| is_unit(host, name)).map(|name| match name {
-            "virtqemud" => "virtqemud.service",
-            _ => "libvirtd.service",
-        }),
         daemon_runs: daemon.is_some(),
+        daemon: daemon.filter(|(pid, unit)| is_of_unit(host, pid, unit)).map(|(_, unit)| unit),
         storages,
         nodes: host.entries("/etc/pve/nodes").into_known().map_or(0, |nodes| nodes.len()),
         selinux: host.value("/sys/fs/selinux/enforce").known().is_some_and(|mode| mode == "1"),
@@ -89,14 +88,35 @@ pub fn collect(host: &dyn Host) -> Hooks {
     }
 }
 
-/// True if the daemon is its unit's: one in a container, or started by hand, is not (cgroups(7), systemd.unit(5)).
-fn is_unit(host: &dyn Host, name: &str) -> bool {
-    let pid = host.value(&format!("/run/{name}.pid")).into_known().unwrap_or_default();
+/// True if a process is a unit's: one in a container, or started by hand, is not (cgroups(7), systemd.unit(5)).
+fn is_of_unit(host: &dyn Host, pid: &str, unit: &str) -> bool {
     let cgroup = host.text(&format!("/proc/{pid}/cgroup")).into_known().unwrap_or_default();
-    cgroup.lines().any(|line| line.ends_with(&format!("/{name}.service")))
+    cgroup.lines().any(|line| line.ends_with(&format!("/{unit}")))
 }
 
 /// The snippet's path in a storage.
 pub fn snippet(storage: &Storage) -> String {
     format!("{}/snippets/{SNIPPET}", storage.path.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Recorded;
+
+    fn daemon(name: &str, cgroup: &str) -> (Option<&'static str>, bool) {
+        let mut host = Recorded::builder();
+        host.add_file(&format!("/run/{name}.pid"), "7\n")
+            .add_file("/proc/7/comm", "libvirtd\n")
+            .add_file("/proc/7/cgroup", cgroup);
+        let found = collect(&host.build());
+        (found.daemon, found.daemon_runs)
+    }
+
+    #[test]
+    fn whose_daemon_runs() {
+        assert_eq!(daemon("libvirtd", "0::/system.slice/libvirtd.service\n"), (Some("libvirtd.service"), true));
+        assert_eq!(daemon("libvirtd", "0::/system.slice/docker-5f3c.scope\n"), (None, true), "kolla's");
+        assert_eq!(daemon("virtqemud", "0::/system.slice/virtqemud.service\n"), (None, false), "a pid of another's");
+    }
 }

@@ -66,10 +66,8 @@ pub fn install(snap: &Snapshot, hooks: &Hooks, wanted: &Wanted) -> Result<Work, 
         }
     }
     if let Some(from) = &wanted.program {
-        let argv = ["install", "-m", "755", "-T", "--", from, PROGRAM].map(str::to_owned).to_vec();
-        let undo = ["rm", "-f", "--", PROGRAM].map(str::to_owned).to_vec();
-        let action = Action::Run { argv, undo, touches: vec![PROGRAM.to_owned()], fence: None };
-        work.commands.insert(0, Step { action, why: reason("hook-program", &[]) });
+        let (argv, undo) = (["install", "-m", "755", "-T", "--", from, PROGRAM], ["rm", "-f", "--", PROGRAM]);
+        work.commands.insert(0, command(&argv, &undo, &[PROGRAM], reason("hook-program", &[])));
     }
     Ok(work)
 }
