@@ -3,7 +3,7 @@
 
 use super::{Finding, Severity, pages, run};
 use crate::facts::boot::{Boot, Candidate, Chain, Place};
-use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Vm, VmDevice};
+use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Machine, Vm, VmDevice};
 use crate::facts::initramfs::{Content, Generator, Image, Initramfs};
 use crate::facts::iommu::{Group, Iommu, TableContent, TableKind};
 use crate::facts::kernel::{InstalledKernel, Kernel, Kvm};
@@ -414,6 +414,7 @@ pub fn vm(snap: &mut Snapshot, kind: HypervisorKind, id: &str, asked: Asked) {
         id: id.into(),
         name: format!("vm{id}"),
         running: Fact::Known(false),
+        machine: Some(Machine::of_proxmox(&config.path, &config.text)),
         devices: vec![VmDevice {
             asked,
             evidence: Evidence::at(config.path.clone(), 1, "hostpci0: 0000:01:00,pcie=1"),

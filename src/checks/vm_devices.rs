@@ -84,6 +84,7 @@ mod tests {
             id: id.into(),
             name: String::new(),
             running: Fact::Known(false),
+            machine: None,
             config: Fact::Absent,
             devices: asked.iter().map(device).collect(),
         }

@@ -4,11 +4,13 @@
 //! a [`Hypervisor`]. No daemon is asked, no command is run.
 
 pub mod libvirt;
+mod machine;
 pub mod nova;
 pub mod proxmox;
 mod qemu;
 mod rom_place;
 
+pub use machine::{Firmware, Machine, Part};
 pub use rom_place::{RomPlace, rom_places};
 
 use super::pci::Pci;
@@ -90,6 +92,8 @@ pub struct Vm {
     pub config: Fact<TextFile>,
     /// Its passed-through devices.
     pub devices: Vec<VmDevice>,
+    /// How it is made; none where its configuration is not known, or is no whole one.
+    pub machine: Option<Machine>,
 }
 
 /// A container that has device nodes of this host (Proxmox VE's `devN`): the host's driver must keep the device.

@@ -23,6 +23,48 @@ pub struct HostDevice {
     pub text: String,
 }
 
+/// A value of a domain's, with the line that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As written; sizes in KiB.
+    pub value: String,
+    /// Counted from 1.
+    pub line: u32,
+    /// That line, without white space around.
+    pub text: String,
+}
+
+/// How a domain is made, as far as that matters to a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// `<type machine=…>`.
+    pub machine: Option<Setting>,
+    /// `<os firmware=…>`, or the loader's path.
+    pub firmware: Option<Setting>,
+    /// The loader is secure, or the feature is asked for.
+    pub secure_boot: bool,
+    /// `<memory>`.
+    pub memory_kib: Option<Setting>,
+    /// `<currentMemory>`.
+    pub current_kib: Option<Setting>,
+    /// `<memtune><hard_limit>`.
+    pub hard_limit_kib: Option<Setting>,
+    /// `<cpu mode=…>`.
+    pub cpu_mode: Option<Setting>,
+    /// `<kvm><hidden state='on'/>`.
+    pub hidden: bool,
+    /// `<hyperv><vendor_id state='on' value=…>`.
+    pub hv_vendor: Option<Setting>,
+    /// `<iommu model=…>`.
+    pub viommu: Option<Setting>,
+    /// The system that libosinfo's metadata names.
+    pub system: Option<Setting>,
+    /// The first `<qemu:arg>`.
+    pub first_argument: Option<Setting>,
+    /// All of them.
+    pub arguments: Vec<String>,
+}
+
 /// A domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Domain {
@@ -32,6 +74,10 @@ pub struct Domain {
     pub title: String,
     /// In order.
     pub devices: Vec<HostDevice>,
+    /// How it is made.
+    pub shape: Shape,
+    /// True if nova made it: nova writes its XML anew at every start.
+    pub of_nova: bool,
     /// The running state of a status file (`<domstatus state='running'>`).
     pub state: Option<String>,
 }
@@ -52,13 +98,18 @@ pub fn parse(text: &str) -> Result<Domain, String> {
         "domstatus" => child(root, "domain").ok_or("a <domstatus> without <domain>")?,
         other => return Err(format!("<{other}> is no domain")),
     };
+    let source = Source { document: &document, skipped };
     let text_of = |name: &str| child(domain, name).and_then(|node| node.text()).unwrap_or_default().trim().to_owned();
+    let metadata = child(domain, "metadata").into_iter().flat_map(|node| node.children());
+    let of_nova = metadata.filter_map(|node| node.tag_name().namespace()).any(|space| space.starts_with(NOVA));
     let devices = child(domain, "devices").map(|node| node.children().collect::<Vec<_>>()).unwrap_or_default();
     Ok(Domain {
         name: text_of("name"),
         title: text_of("title"),
         state: root.attribute("state").map(str::to_owned),
-        devices: devices.into_iter().filter_map(|node| device(&document, node, skipped)).collect(),
+        devices: devices.into_iter().filter_map(|node| device(&source, node)).collect(),
+        shape: shape(&source, domain),
+        of_nova,
     })
 }
 
@@ -66,8 +117,95 @@ fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| child.has_tag_name(name))
 }
 
+/// The namespace of nova's metadata (nova/virt/libvirt/config.py `NOVA_NS`), without its version.
+const NOVA: &str = "http://openstack.org/xmlns/libvirt/nova";
+/// <https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands>
+const QEMU: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
+
+/// A text and what was cut off in front of it.
+struct Source<'a, 'i> {
+    document: &'a Document<'i>,
+    /// Lines.
+    skipped: usize,
+}
+
+impl Source<'_, '_> {
+    /// The line at which a node begins, and its text.
+    fn line(&self, node: Node<'_, '_>) -> (u32, String) {
+        let row = self.document.text_pos_at(node.range().start).row;
+        let index = usize::try_from(row).unwrap_or(0).saturating_sub(1);
+        let text = self.document.input_text().lines().nth(index).unwrap_or_default();
+        (row.saturating_add(u32::try_from(self.skipped).unwrap_or(0)), text.trim().chars().take(200).collect())
+    }
+
+    fn setting(&self, node: Node<'_, '_>, value: impl Into<String>) -> Setting {
+        let (line, text) = self.line(node);
+        Setting { value: value.into(), line, text }
+    }
+}
+
+fn shape(source: &Source<'_, '_>, domain: Node<'_, '_>) -> Shape {
+    let at = |path: &[&str]| path.iter().try_fold(domain, |node, name| child(node, name));
+    let attribute = |path: &[&str], name: &str| {
+        at(path).and_then(|node| node.attribute(name).map(|value| source.setting(node, value)))
+    };
+    let size = |path: &[&str]| {
+        let node = at(path)?;
+        let kib = kib(node.text()?.trim(), node.attribute("unit").unwrap_or("KiB"))?;
+        Some(source.setting(node, kib.to_string()))
+    };
+    let on = |path: &[&str]| attribute(path, "state").is_some_and(|state| state.value == "on");
+    let loader = at(&["os", "loader"]).and_then(|node| node.text().map(|text| source.setting(node, text.trim())));
+    let secure =
+        |node: &Node<'_, '_>| node.attribute("name") == Some("secure-boot") && node.attribute("enabled") == Some("yes");
+    let features = at(&["os", "firmware"]).into_iter().flat_map(|node| node.children());
+    let metadata = at(&["metadata"]).into_iter().flat_map(|node| node.descendants());
+    let system = metadata.filter(|node| node.tag_name().name() == "os").find_map(|node| {
+        let id = node.attribute("id")?;
+        Some(source.setting(node, id))
+    });
+    let arguments: Vec<Node<'_, '_>> =
+        domain.descendants().filter(|node| node.has_tag_name((QEMU, "arg")) && node.has_attribute("value")).collect();
+    let value = |node: &Node<'_, '_>| node.attribute("value").unwrap_or_default().to_owned();
+    Shape {
+        machine: attribute(&["os", "type"], "machine"),
+        firmware: attribute(&["os"], "firmware").or(loader),
+        secure_boot: attribute(&["os", "loader"], "secure").is_some_and(|secure| secure.value == "yes")
+            || features.into_iter().any(|node| secure(&node)),
+        memory_kib: size(&["memory"]),
+        current_kib: size(&["currentMemory"]),
+        hard_limit_kib: size(&["memtune", "hard_limit"]),
+        cpu_mode: attribute(&["cpu"], "mode"),
+        hidden: on(&["features", "kvm", "hidden"]),
+        hv_vendor: attribute(&["features", "hyperv", "vendor_id"], "value")
+            .filter(|_| on(&["features", "hyperv", "vendor_id"])),
+        viommu: attribute(&["devices", "iommu"], "model"),
+        system,
+        first_argument: arguments.first().map(|node| source.setting(*node, value(node))),
+        arguments: arguments.iter().map(value).collect(),
+    }
+}
+
+/// A size in one of libvirt's units (src/util/virutil.c `virScaleInteger`), in KiB.
+fn kib(number: &str, unit: &str) -> Option<u64> {
+    let number: u64 = number.parse().ok()?;
+    let bytes: u64 = match unit {
+        "" | "KiB" | "K" | "k" => 1 << 10,
+        "b" | "bytes" => return Some(number >> 10),
+        "KB" => 1000,
+        "M" | "MiB" => 1 << 20,
+        "MB" => 1_000_000,
+        "G" | "GiB" => 1 << 30,
+        "GB" => 1_000_000_000,
+        "T" | "TiB" => 1 << 40,
+        "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(bytes).map(|bytes| bytes >> 10)
+}
+
 /// `<hostdev type='pci'>`, `<interface type='hostdev'>` and `<disk type='nvme'>` take a PCI function of the host.
-fn device(document: &Document<'_>, node: Node<'_, '_>, skipped: usize) -> Option<HostDevice> {
+fn device(text: &Source<'_, '_>, node: Node<'_, '_>) -> Option<HostDevice> {
     let source = child(node, "source");
     let takes = match (node.tag_name().name(), node.attribute("type")) {
         ("hostdev", Some("pci")) | ("interface", Some("hostdev")) => true,
@@ -83,14 +221,13 @@ fn device(document: &Document<'_>, node: Node<'_, '_>, skipped: usize) -> Option
     if usb {
         return None;
     }
-    let row = document.text_pos_at(at.range().start).row;
-    let shown = document.input_text().lines().nth(usize::try_from(row).ok()?.saturating_sub(1)).unwrap_or_default();
+    let (line, text) = text.line(at);
     Some(HostDevice {
         address: address(at),
         managed: node.attribute("managed").or_else(|| source.attribute("managed")) == Some("yes"),
         rom_file: child(node, "rom").and_then(|rom| rom.attribute("file")).map(str::to_owned),
-        line: row.saturating_add(u32::try_from(skipped).unwrap_or(0)),
-        text: shown.trim().chars().take(200).collect(),
+        line,
+        text,
     })
 }
 

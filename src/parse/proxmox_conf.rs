@@ -31,6 +31,11 @@ fn entry(line: u32, text: &str) -> Option<Entry> {
     key_ok.then(|| Entry { line, key: key.into(), value: value.trim().into(), text: text.trim().into() })
 }
 
+/// The value of `key=…` in a comma-separated list.
+pub fn option<'a>(list: &'a str, key: &str) -> Option<&'a str> {
+    list.split(',').find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('='))
+}
+
 /// What a device's path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Path {
@@ -116,7 +121,7 @@ pub fn mappings(text: &str) -> Vec<MapLine> {
             continue;
         }
         let Some(map) = raw.trim().strip_prefix("map ") else { continue };
-        let value = |key: &str| map.split(',').find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('='));
+        let value = |key: &str| option(map, key);
         found.push(MapLine {
             line,
             mapping: name.into(),

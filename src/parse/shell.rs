@@ -115,6 +115,15 @@ pub fn tokens(text: &str, dialect: Dialect) -> Vec<Token> {
     Lexer { text, bytes: text.as_bytes(), at: 0, line: 1, dialect, heredocs: Vec::new() }.run()
 }
 
+/// The words of a line of arguments, quoting removed; variables stay as they are written.
+pub fn words(text: &str) -> Vec<String> {
+    let word = |token| match token {
+        Token::Word(word) => Some(word.expand(|_| None)),
+        Token::Op(..) => None,
+    };
+    tokens(text, Dialect::Sh).into_iter().filter_map(word).collect()
+}
+
 /// Longest first.
 const OPERATORS: &[&str] = &[";;", "&&", "||", "<<-", "<<", ">>", "<&", ">&", "\n", ";", "&", "|", "(", ")", "<", ">"];
 

@@ -1,4 +1,7 @@
-//! What VMs are given: files that hypervisors read, and hooks that they run.
+//! What VMs are given: devices in their configuration, files that hypervisors read, and hooks that they run.
 
 pub mod hook;
+mod passed;
 pub mod rom_file;
+
+pub use passed::{Member, Passed, Slot};

@@ -1,6 +1,6 @@
 //! libvirt's QEMU driver: domains, running domains, hooks.
 
-use super::{Asked, Hook, Hypervisor, HypervisorKind, Vm, VmDevice, there};
+use super::{Asked, Hook, Hypervisor, HypervisorKind, Machine, Vm, VmDevice, there};
 use crate::facts::{Evidence, TextFile};
 use crate::host::{Fact, Host};
 use crate::parse::libvirt_xml::{self, Domain};
@@ -18,10 +18,11 @@ const MOST_LAYERS: usize = 2000;
 /// Status files of running domains; kolla's container shares `/run`.
 const RUNNING: &str = "/run/libvirt/qemu";
 
-/// Name and passed-through devices of a domain's XML; `source` names it in the evidence. The error says where the
-/// text is no domain.
-pub fn domain(source: &str, text: &str) -> Result<(String, Vec<VmDevice>), String> {
-    libvirt_xml::parse(text).map(|domain| (domain.name.clone(), devices(source, &domain)))
+/// Name, passed-through devices and shape of a domain's XML; `source` names it in the evidence. The error says where
+/// the text is no domain.
+pub fn domain(source: &str, text: &str) -> Result<(String, Vec<VmDevice>, Machine), String> {
+    let domain = libvirt_xml::parse(text)?;
+    Ok((domain.name.clone(), devices(source, &domain), Machine::of_libvirt(source, &domain)))
 }
 
 fn devices(source: &str, domain: &Domain) -> Vec<VmDevice> {
@@ -83,11 +84,13 @@ fn vm(host: &dyn Host, all: &mut Hypervisor, path: &str, name: &str, running: Fa
         running,
         config,
         devices: Vec::new(),
+        machine: None,
     };
     let parsed = vm.config.as_ref().and_then(|file| Fact::from(libvirt_xml::parse(&file.text)));
     match parsed {
         Fact::Known(domain) => {
             vm.devices = devices(path, &domain);
+            vm.machine = Some(Machine::of_libvirt(path, &domain));
             let title = [domain.title, domain.name].into_iter().find(|text| !text.is_empty());
             vm.name = title.unwrap_or(vm.name);
         }

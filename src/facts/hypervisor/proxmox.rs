@@ -1,6 +1,6 @@
 //! Proxmox VE: `/etc/pve`.
 
-use super::{Asked, Container, Hypervisor, HypervisorKind, Vm, VmDevice, there};
+use super::{Asked, Container, Hypervisor, HypervisorKind, Machine, Vm, VmDevice, there};
 use crate::facts::Evidence;
 use crate::host::{Fact, Host};
 use crate::parse::proxmox_conf::{self, Entry, Path};
@@ -67,6 +67,7 @@ pub(super) fn collect(host: &dyn Host, all: &mut Hypervisor) {
             name: title.unwrap_or_default(),
             running: running(host, id),
             devices: devices(&path, text),
+            machine: config.known().map(|file| Machine::of_proxmox(&path, &file.text)),
             config,
         });
     }

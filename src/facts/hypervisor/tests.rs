@@ -34,7 +34,7 @@ fn proxmox_devices() {
 fn libvirt_domain() {
     let text = "<domain><name>n</name><devices><hostdev type='pci'><source>\
                 <address domain='0' bus='1' slot='0' function='0'/></source></hostdev></devices></domain>";
-    let (name, devices) = libvirt::domain("virsh dumpxml", text).unwrap();
+    let (name, devices, _) = libvirt::domain("virsh dumpxml", text).unwrap();
     assert_eq!((name.as_str(), &devices[0].asked), ("n", &Asked::Function(at("01:00.0"))));
     assert!(libvirt::domain("x", "<a").is_err());
 }

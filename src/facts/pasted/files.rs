@@ -1,7 +1,7 @@
 //! Configuration files of a paste. Each keeps the paste's name and line numbers: other lines of it are empty.
 
 use crate::facts::boot::{Chain, Place};
-use crate::facts::hypervisor::{Asked, HypervisorKind, Vm, VmDevice, libvirt, nova, proxmox};
+use crate::facts::hypervisor::{Asked, HypervisorKind, Machine, Vm, VmDevice, libvirt, nova, proxmox};
 use crate::facts::modules::{Directive, List, LoadEntry};
 use crate::facts::{Evidence, Snapshot, TextFile};
 use crate::host::Fact;
@@ -56,7 +56,9 @@ pub(super) fn add(snap: &mut Snapshot, name: &str, sections: &[Section]) {
                 };
                 let id = section.name.as_deref().and_then(vm_id).or_else(|| vm_id(name));
                 let vm_name = key("name:").unwrap_or_default();
-                add_vm(snap, HypervisorKind::Proxmox, id.unwrap_or_else(|| name.to_owned()), vm_name, file, devices);
+                let machine = Some(Machine::of_proxmox(name, &file.text));
+                let id = id.unwrap_or_else(|| name.to_owned());
+                add_vm(snap, HypervisorKind::Proxmox, (id, vm_name), file, devices, machine);
             }
             FileKind::LibvirtXml => add_xml(snap, name, file, section),
             FileKind::Nova => {
@@ -181,12 +183,19 @@ fn vm_id(name: &str) -> Option<String> {
     (digits.len() >= 3).then_some(digits)
 }
 
-fn add_vm(snap: &mut Snapshot, kind: HypervisorKind, id: String, name: String, file: TextFile, devices: Vec<VmDevice>) {
+fn add_vm(
+    snap: &mut Snapshot,
+    kind: HypervisorKind,
+    (id, name): (String, String),
+    file: TextFile,
+    devices: Vec<VmDevice>,
+    machine: Option<Machine>,
+) {
     if !snap.hypervisor.kinds.iter().any(|(known, _)| *known == kind) {
         snap.hypervisor.kinds.push((kind, None));
     }
     let running = super::unknown();
-    snap.hypervisor.vms.push(Vm { kind, id, name, running, config: Fact::Known(file), devices });
+    snap.hypervisor.vms.push(Vm { kind, id, name, running, config: Fact::Known(file), devices, machine });
 }
 
 fn add_xml(snap: &mut Snapshot, name: &str, file: TextFile, section: &Section) {
@@ -197,12 +206,15 @@ fn add_xml(snap: &mut Snapshot, name: &str, file: TextFile, section: &Section) {
     let start = piece.find(if whole { "<domain" } else { "<hostdev" }).unwrap_or(0);
     let body = piece.get(start..).unwrap_or_default();
     let text = if whole { body.to_owned() } else { format!("<domain><devices>{body}</devices></domain>") };
-    let Ok((found, mut devices)) = libvirt::domain(name, &text) else { return };
+    let Ok((found, mut devices, mut machine)) = libvirt::domain(name, &text) else { return };
     for device in &mut devices {
         device.evidence.line = device.evidence.line.map(|line| line.saturating_add(first - 1));
     }
+    for evidence in machine.lines.values_mut() {
+        evidence.line = evidence.line.map(|line| line.saturating_add(first - 1));
+    }
     let id = if found.is_empty() { section.name.clone().unwrap_or_else(|| name.to_owned()) } else { found.clone() };
-    add_vm(snap, HypervisorKind::Libvirt, id, found, file, devices);
+    add_vm(snap, HypervisorKind::Libvirt, (id, found), file, devices, Some(machine).filter(|_| whole));
 }
 
 fn add_qemu(snap: &mut Snapshot, name: &str, file: TextFile, section: &Section) {
@@ -221,5 +233,5 @@ fn add_qemu(snap: &mut Snapshot, name: &str, file: TextFile, section: &Section) 
     };
     let devices = qemu.devices.iter().filter(|device| !device.host.is_empty()).map(device).collect();
     let id = if qemu.name.is_empty() { name.to_owned() } else { qemu.name.clone() };
-    add_vm(snap, HypervisorKind::Qemu, id, qemu.name, file, devices);
+    add_vm(snap, HypervisorKind::Qemu, (id, qemu.name), file, devices, None);
 }
