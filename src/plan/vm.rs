@@ -56,6 +56,13 @@ pub fn detach(snap: &Snapshot, goal: &Goal, vm: &Vm) -> Plan {
     finish(plan)
 }
 
+/// Lets VMs that were held back start with the host again.
+pub fn let_go(snap: &Snapshot, held: &[String]) -> Plan {
+    let mut plan = Plan::empty(snap);
+    fill(&mut plan, vm::proxmox::let_go(snap, held));
+    finish(plan)
+}
+
 fn work(case: &Case<'_>, vm: &Vm, devices: &[Address], how: How<'_>) -> Result<Work, String> {
     let (rom, mut work) = rom::for_vm(case, vm.kind)?;
     let rom = rom.as_ref().map(|(card, path)| (*card, path.as_str()));
@@ -246,5 +253,29 @@ mod tests {
         let mut vm = vm;
         vm.config = Fact::Known(TextFile { path: "/etc/pve/qemu-server/105.conf".into(), text: given });
         assert_eq!(detach(&snap, &goal, &vm).steps[0].text(), Some(text));
+    }
+
+    #[test]
+    fn who_starts_with_the_host_waits() {
+        let path = "/etc/pve/qemu-server/105.conf";
+        let (mut snap, _) = host(HypervisorKind::Proxmox, path, "hostpci0: 01:00\nonboot: 1\n");
+        let devices = [t::at(GPU)];
+        assert!(vm::proxmox::hold_back(&snap, &devices).0.is_empty(), "it is given nothing yet");
+        let vm = snap.hypervisor.vms.last_mut().unwrap();
+        let evidence = crate::facts::Evidence::at(path, 1, "hostpci0: 01:00");
+        vm.devices.push(crate::facts::hypervisor::VmDevice {
+            asked: Asked::Slot(t::at(GPU)),
+            evidence,
+            rom_file: None,
+        });
+        let (held, work) = vm::proxmox::hold_back(&snap, &devices);
+        assert_eq!(held, ["105"]);
+        let plan = Plan { steps: work.commands, ..Plan::empty(&snap) };
+        assert_eq!(commands(&plan), [("qm set 105 --onboot 0".to_owned(), "qm set 105 --onboot 1".to_owned())]);
+        assert!(let_go(&snap, &held).steps.is_empty(), "it starts with the host");
+        snap.hypervisor.vms.last_mut().unwrap().config =
+            Fact::Known(TextFile { path: path.into(), text: "hostpci0: 01:00\nonboot: 0\n".into() });
+        assert_eq!(commands(&let_go(&snap, &held))[0].0, "qm set 105 --onboot 1");
+        assert!(vm::proxmox::hold_back(&snap, &devices).0.is_empty());
     }
 }

@@ -13,6 +13,7 @@ pub mod probe;
 pub mod reset;
 pub mod rom;
 pub mod runs;
+pub mod setup;
 pub mod transaction;
 pub mod tree;
 pub mod verify;
