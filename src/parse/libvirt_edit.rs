@@ -21,7 +21,7 @@ pub struct GuestSlot {
 pub fn add_devices(text: &str, elements: &[String]) -> Result<String, String> {
     let body = Body::of(text)?;
     let devices = body.devices()?;
-    let Some(last) = devices.children().filter(Node::is_element).next_back() else {
+    let Some(last) = devices.children().rfind(Node::is_element) else {
         return Err("<devices> is empty".into());
     };
     let indent = body.indent(last);
