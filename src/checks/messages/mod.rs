@@ -214,7 +214,8 @@ impl Reading<'_> {
             return;
         }
         let id = row.finding.as_deref().unwrap_or("message-benign");
-        let subject = if benign { Subject::Host } else { about::subject(&found.values, line) };
+        let named = || about::vm_in(line, self.snap).unwrap_or_else(|| about::subject(&found.values, line));
+        let subject = if benign { Subject::Host } else { named() };
         // One finding per thing and fault; a benign one per reason.
         let variant = if benign || subject == Subject::Host { row.variant.as_str() } else { "" };
         let key = (id, variant, (subject != Subject::Host).then(|| subject.to_string()));
