@@ -65,7 +65,8 @@ fn drivers(function: &Function) -> Option<Drivers> {
 
 fn needless_hiding(given: &Given<'_>) -> Option<Finding> {
     let machine = given.machine;
-    if !machine.hidden && machine.hv_vendor.is_none() {
+    // With a second -cpu none of it reaches QEMU.
+    if !machine.hidden && machine.hv_vendor.is_none() || machine.has_second_cpu() {
         return None;
     }
     // For another maker's card somebody may know why.
