@@ -35,9 +35,8 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
 fn missing(files: &[&TextFile]) -> Option<Evidence> {
     let entries: Vec<(&TextFile, Entry)> =
         files.iter().flat_map(|file| oslo_conf::parse(&file.text).into_iter().map(|entry| (*file, entry))).collect();
-    // The last one counts.
-    let last =
-        |key: &str| entries.iter().rev().find(|(_, entry)| entry.section == "filter_scheduler" && entry.key == key);
+    // The last one counts. No other section has such a key, and a paste may lack the heading.
+    let last = |key: &str| entries.iter().rev().find(|(_, entry)| entry.key == key);
     if last("pci_in_placement")
         .is_some_and(|(_, entry)| matches!(entry.value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
     {

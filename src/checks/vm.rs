@@ -1,9 +1,10 @@
 //! The VMs that are given a PCI device, for the checks of how a VM is made for it.
 
 use super::{Ctx, Finding, Severity, Subject, intent};
-use crate::facts::Evidence;
-use crate::facts::hypervisor::{Machine, Part, Vm, VmDevice};
+use crate::facts::hypervisor::{HypervisorKind, Machine, Part, Vm, VmDevice};
 use crate::facts::pci::Function;
+use crate::facts::{Evidence, Origin};
+use crate::parse::proxmox_conf;
 
 /// A VM whose configuration is known, with what it is given.
 pub(super) struct Given<'a> {
@@ -31,9 +32,23 @@ pub(super) fn given<'a>(ctx: &Ctx<'a>) -> impl Iterator<Item = Given<'a>> {
 }
 
 impl<'a> Given<'a> {
-    /// A finding about it.
+    /// A finding about it. `vm` is what it is called, `vmid` what Proxmox's commands take.
     pub(super) fn finding(&self, id: &'static str, severity: Severity) -> Finding {
-        Finding::new(id, severity, Subject::Vm(self.vm.id.clone())).value("vm", &self.vm.id)
+        let name = &self.vm.id;
+        let vmid = if name.bytes().all(|b| b.is_ascii_digit()) { name.as_str() } else { "VMID" };
+        Finding::new(id, severity, Subject::Vm(name.clone())).value("vm", name).value("vmid", vmid)
+    }
+
+    /// Is what its configuration leaves out as it is by default? Of a paste only if that seems to be all of the configuration: it has what
+    /// Proxmox writes into each.
+    pub(super) fn is_whole(&self, ctx: &Ctx<'_>) -> bool {
+        if !matches!(ctx.snap.origin, Origin::Paste(_)) || self.vm.kind != HypervisorKind::Proxmox {
+            return true;
+        }
+        let text = self.vm.config.known().map_or("", |file| file.text.as_str());
+        let entries = proxmox_conf::current(text);
+        let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+        has("smbios1") || has("vmgenid") || has("meta") || has("memory") && has("ostype")
     }
 
     /// The line that sets a part of it, or else the first that asks for a device.

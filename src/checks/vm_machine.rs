@@ -14,7 +14,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
 }
 
 fn not_q35(ctx: &Ctx<'_>, given: &Given<'_>) -> Option<Finding> {
-    if given.machine.pcie {
+    if given.machine.pcie || !given.machine.lines.contains_key(&Part::Machine) && !given.is_whole(ctx) {
         return None;
     }
     let machine = given.line(Part::Machine);

@@ -24,6 +24,9 @@ fn window(ctx: &Ctx<'_>, given: &Given<'_>) -> Option<Finding> {
     if machine.true_width || !matches!(machine.firmware, Firmware::Ovmf { .. }) || given.functions.is_empty() {
         return None;
     }
+    if !machine.lines.contains_key(&Part::Cpu) && !given.is_whole(ctx) {
+        return None;
+    }
     let bars = given.functions.iter().map(|(function, _)| function.wide_bars()).sum::<Option<u64>>()?;
     let needed = window_mib(bars)?;
     let own = match ctx.snap.system.cpu_vendor.known()? {

@@ -280,7 +280,9 @@ impl Reading<'_> {
             if foldable { nameless.push(entry) } else { kept.push(entry) }
         }
         for (message, finding, count) in nameless {
-            match kept.iter_mut().find(|(_, known, _)| known.id == finding.id) {
+            // A VM's process is named in each line about it.
+            let takes = |known: &Finding| known.id == finding.id && !matches!(known.subject, Subject::Vm(_));
+            match kept.iter_mut().find(|(_, known, _)| takes(known)) {
                 Some((_, known, total)) => {
                     if finding.severity < known.severity {
                         known.severity = finding.severity;
