@@ -5,12 +5,16 @@
 
 pub mod libvirt;
 mod machine;
+mod nodes;
 pub mod nova;
 pub mod proxmox;
 mod qemu;
+mod qemu_files;
 mod rom_place;
 
 pub use machine::{Firmware, Machine, Part};
+pub use nodes::Node;
+pub use qemu_files::QemuFiles;
 pub use rom_place::{RomPlace, rom_places};
 
 use super::pci::Pci;
@@ -135,6 +139,10 @@ pub struct Hypervisor {
     pub layer_hooks: Vec<String>,
     /// Other configuration that matters: nova.conf's `[pci]`, hooks, mappings.
     pub files: Vec<TextFile>,
+    /// QEMU's UEFI firmware that is here.
+    pub firmware: Vec<&'static QemuFiles>,
+    /// Device nodes by which containers use graphics cards.
+    pub nodes: Vec<Node>,
     /// What could not be read.
     pub unread: Vec<(String, crate::host::Why)>,
 }
@@ -210,7 +218,8 @@ fn there(host: &dyn Host, path: &str) -> bool {
 
 /// Finds hypervisors and VMs.
 pub fn collect(host: &dyn Host) -> Hypervisor {
-    let mut all = Hypervisor::default();
+    let mut all =
+        Hypervisor { firmware: qemu_files::found(host), nodes: nodes::collect(host), ..Hypervisor::default() };
     proxmox::collect(host, &mut all);
     libvirt::collect(host, &mut all);
     nova::collect(host, &mut all);
