@@ -1,5 +1,7 @@
 //! `vfioneer vm`: the VMs of this host and the devices that they are given.
 
+mod attach;
+
 use super::{Answer, Global};
 use crate::checks::{self, Finding, Subject};
 use crate::error::{Error, Result};
@@ -17,6 +19,10 @@ pub enum VmVerb {
     List,
     /// Show one VM's devices, where its configuration names them, how they are now, and what stands in their way
     Show(ShowArgs),
+    /// Give a VM devices, from its next start on
+    Attach(attach::AttachArgs),
+    /// Take devices from a VM, from its next start on
+    Detach(attach::DetachArgs),
 }
 
 /// Arguments of `vm show`.
@@ -30,6 +36,8 @@ pub(super) fn run(global: &Global, verb: &VmVerb) -> Result<Answer> {
     match verb {
         VmVerb::List => list(global),
         VmVerb::Show(args) => show(global, args),
+        VmVerb::Attach(args) => attach::attach(global, args),
+        VmVerb::Detach(args) => attach::detach(global, args),
     }
 }
 
@@ -73,6 +81,12 @@ fn about(snap: &Snapshot, vm: &Vm, functions: &[Address]) -> Vec<Finding> {
     findings
 }
 
+/// A VM that another node has.
+fn elsewhere<'a>(snap: &'a Snapshot, wanted: &str) -> Option<&'a (String, String)> {
+    let id = wanted.strip_prefix("proxmox:").unwrap_or(wanted);
+    snap.hypervisor.elsewhere.iter().find(|(known, _)| known == id)
+}
+
 /// The VM of a number, or of a name that only one has.
 fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
     let all = &snap.hypervisor.vms;
@@ -88,6 +102,10 @@ fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
     };
     match found.as_slice() {
         [one] => Ok(one),
+        [] if let Some((id, node)) = elsewhere(snap, wanted) => Err(Error::refused(format!(
+            "VM {id} is on node {node} of this cluster, and vfioneer changes and shows its own host only"
+        ))
+        .hint(format!("run the command on {node}, or move the VM here first: qm migrate {id} NODE, on {node}"))),
         [] if all.is_empty() => Err(Error::usage(format!("there is no VM {wanted:?}: no VM was found on this host"))
             .hint(report::vm::why_none(snap))),
         [] => {

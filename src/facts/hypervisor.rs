@@ -98,6 +98,8 @@ pub struct Vm {
     pub devices: Vec<VmDevice>,
     /// How it is made; none where its configuration is not known, or is no whole one.
     pub machine: Option<Machine>,
+    /// nova made it, and writes its configuration anew at every start.
+    pub of_nova: bool,
 }
 
 /// A container that has device nodes of this host (Proxmox VE's `devN`): the host's driver must keep the device.
@@ -129,6 +131,10 @@ pub struct Hypervisor {
     pub kinds: Vec<(HypervisorKind, Option<String>)>,
     /// Their VMs, running or not.
     pub vms: Vec<Vm>,
+    /// This node's name in its Proxmox VE cluster.
+    pub node: Option<String>,
+    /// VMs that other nodes of the cluster have: number and node.
+    pub elsewhere: Vec<(String, String)>,
     /// Containers with device nodes.
     pub containers: Vec<Container>,
     /// nova's `[pci]` lines: which devices the compute service may give away.

@@ -5,6 +5,7 @@
 
 use super::passed::{Member, Passed, Slot};
 use super::shape::{HIDDEN, Rendered, Shape, arch, files, machine, note};
+use super::window_arguments;
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
 use crate::facts::hypervisor::QemuFiles;
@@ -47,7 +48,8 @@ pub fn command(snap: &Snapshot, passed: &Passed, shape: &Shape) -> Result<Render
         option("-drive", &format!("if=pflash,unit=1,format=raw,file={}", escaped(&vars)));
     }
     if let Some(mib) = passed.mmio_mib().filter(|_| shape.uefi && !shape.kvm && arch(snap) == "x86_64") {
-        option("-fw_cfg", &format!("name=opt/ovmf/X-PciMmio64Mb,string={mib}"));
+        let [name, value] = window_arguments(mib);
+        option(&name, &value);
     }
     if let Some(disk) = &shape.disk {
         let format = shape.disk_format().unwrap_or("raw");
@@ -142,12 +144,12 @@ fn notes(snap: &Snapshot, passed: &Passed, shape: &Shape, files: &QemuFiles, var
     if let Some(display) = passed.members().find(|member| member.display) {
         notes.push(note("no-input", &[("device", &display.host.to_string())]));
     }
-    notes.extend(common(snap, passed, shape));
+    notes.extend(common(snap, passed, Some(shape)));
     notes
 }
 
-/// What holds for every hypervisor.
-pub(super) fn common(snap: &Snapshot, passed: &Passed, shape: &Shape) -> Vec<String> {
+/// What holds for every hypervisor; of a whole VM with what is to be said of its shape.
+pub(super) fn common(snap: &Snapshot, passed: &Passed, shape: Option<&Shape>) -> Vec<String> {
     let mut notes = Vec::new();
     for function in functions(snap, passed) {
         let device = function.address.to_string();
@@ -161,6 +163,7 @@ pub(super) fn common(snap: &Snapshot, passed: &Passed, shape: &Shape) -> Vec<Str
             notes.push(note("igpu", &[("device", &device)]));
         }
     }
+    let Some(shape) = shape else { return notes };
     notes.extend(shape.disk_note());
     if !shape.kvm {
         notes.push(note("no-kvm", &[]));
