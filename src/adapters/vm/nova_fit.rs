@@ -78,7 +78,7 @@ impl<'a> Fit<'a> {
         allowed.dedup();
         let mixed = |rule: &&PciRule| {
             let same = |other: &&PciRule| other.name == rule.name && other.device_type != rule.device_type;
-            rule.malformed.is_none() && aliases.iter().any(|other| same(other))
+            rule.malformed.is_none() && aliases.iter().any(same)
         };
         let mut mixed: Vec<String> =
             aliases.iter().filter(|rule| mixed(rule)).filter_map(|rule| rule.name.clone()).collect();

@@ -27,10 +27,8 @@ pub struct Given {
 
 /// `qm set`, once for what the VM has to be and once for the devices, with the lines as comments.
 pub fn commands(snap: &Snapshot, passed: &Passed, shape: &Shape, given: Given) -> Result<Rendered> {
-    let devices: Vec<(String, String)> = keys(passed)?
-        .zip(&passed.slots)
-        .map(|(key, slot)| (key, host_pci(slot, how(shape))))
-        .collect();
+    let devices: Vec<(String, String)> =
+        keys(passed)?.zip(&passed.slots).map(|(key, slot)| (key, host_pci(slot, how(shape)))).collect();
     Ok(rendered(snap, passed, shape, given, "", devices))
 }
 
@@ -61,8 +59,10 @@ fn how(shape: &Shape) -> proxmox::Shape {
 fn keys(passed: &Passed) -> Result<impl Iterator<Item = String>> {
     let wanted = passed.slots.len();
     if wanted > MOST {
-        return Err(Error::refused(format!("a VM of Proxmox VE has {MOST} places for devices, and {wanted} are needed"))
-            .hint("give fewer devices"));
+        return Err(Error::refused(format!(
+            "a VM of Proxmox VE has {MOST} places for devices, and {wanted} are needed"
+        ))
+        .hint("give fewer devices"));
     }
     Ok((0..wanted).map(|number| format!("hostpci{number}")))
 }

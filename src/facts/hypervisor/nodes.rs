@@ -32,7 +32,7 @@ pub(super) fn collect(host: &dyn Host) -> Vec<Node> {
             let numbered = |start: &&str| {
                 name.strip_prefix(*start).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
             };
-            if starts.iter().any(|start| numbered(&start)) {
+            if starts.iter().any(|start| numbered(start)) {
                 nodes.extend(of_class(host, &format!("/sys/class/{class}/{name}"), format!("/dev/{dir}/{name}")));
             }
         }
@@ -46,7 +46,7 @@ pub(super) fn collect(host: &dyn Host) -> Vec<Node> {
 
 fn of_class(host: &dyn Host, link: &str, path: String) -> Option<Node> {
     let target = host.link(link).into_known()?;
-    let function = target.split('/').filter_map(Address::parse).last()?;
+    let function = target.split('/').filter_map(Address::parse).next_back()?;
     let (major, minor) = number(host, &format!("{link}/dev"))?;
     Some(Node { path, function: Some(function), driver: None, major, minor: Some(minor) })
 }
