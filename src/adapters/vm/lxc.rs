@@ -91,3 +91,59 @@ fn taken(snap: &Snapshot, intents: &Intents, function: &Function) -> Option<Stri
     let line = evidence.line.map(|line| format!(":{line}")).unwrap_or_default();
     Some(format!("{}{line} gives it to vfio", evidence.source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::{self as t, GPU, IGPU};
+    use crate::facts::hypervisor::{Asked, HypervisorKind};
+    use crate::host::Fact;
+
+    fn node(path: &str, function: Option<&str>, driver: Option<&'static str>, major: u32, minor: Option<u32>) -> Node {
+        Node { path: path.into(), function: function.map(t::at), driver, major, minor }
+    }
+
+    fn host() -> Snapshot {
+        let mut snap = t::healthy();
+        t::change(&mut snap, GPU, |f| f.driver = Fact::Known("nvidia".into()));
+        snap.hypervisor.nodes = vec![
+            node("/dev/dri/card0", Some(IGPU), None, 226, Some(0)),
+            node("/dev/dri/renderD129", Some(GPU), None, 226, Some(129)),
+            node("/dev/kfd", None, Some("amdgpu"), 511, Some(0)),
+            node("/dev/nvidiactl", None, Some("nvidia"), 195, Some(255)),
+            node("/dev/nvidia-caps/nvidia-cap1", None, Some("nvidia"), 510, None),
+        ];
+        snap
+    }
+
+    #[test]
+    fn the_card_and_what_its_driver_shares() {
+        let said = nodes(&host(), &[t::at(GPU), t::at("0000:01:00.1")], Some("101")).unwrap();
+        for wanted in [
+            "/etc/pve/lxc/101.conf",
+            "dev0: /dev/dri/renderD129,mode=0660\ndev1: /dev/nvidiactl,mode=0660\n",
+            "lxc.cgroup2.devices.allow = c 226:129 rwm\n",
+            "c 510:* rwm",
+            "lxc.mount.entry = /dev/dri/renderD129 dev/dri/renderD129 none bind,optional,create=file\n",
+        ] {
+            assert!(said.text.contains(wanted), "{wanted}: {}", said.text);
+        }
+        assert!(!said.text.contains("kfd") && !said.text.contains("card0"), "{}", said.text);
+        assert_eq!(said.notes.len(), 3);
+    }
+
+    #[test]
+    fn not_both() {
+        let refused = |snap: &Snapshot| nodes(snap, &[t::at(GPU)], None).unwrap_err();
+        let mut vfio = host();
+        t::change(&mut vfio, GPU, |f| f.driver = Fact::Known("vfio-pci".into()));
+        assert!(refused(&vfio).message.contains("vfio-pci has it now"));
+        let mut given = host();
+        t::vm(&mut given, HypervisorKind::Libvirt, "win", Asked::Function(t::at(GPU)));
+        let error = refused(&given);
+        assert!(error.message.contains("the VM libvirt:win has it") && error.exit_code() == 3, "{error}");
+        let mut bare = host();
+        bare.hypervisor.nodes.clear();
+        assert!(refused(&bare).message.contains("no device node"));
+    }
+}

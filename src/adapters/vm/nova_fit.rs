@@ -197,3 +197,87 @@ fn taken_by(snap: &Snapshot, rule: &PciRule, allowed: &[Address]) -> Result<Vec<
         None => not_here(snap, rule),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::{self as t, GPU};
+    use crate::facts::pci::Sriov;
+    use crate::host::Fact;
+
+    fn host(lines: &[&str]) -> Snapshot {
+        let mut snap = t::healthy();
+        t::change(&mut snap, GPU, |f| f.sriov = Fact::Known(Sriov { total: 4, active: 0, autoprobe: None }));
+        let text = format!("[pci]\n{}\n", lines.join("\n"));
+        snap.hypervisor.rules = nova::rules("nova.conf", &text);
+        snap
+    }
+
+    const SPEC: &str = r#"device_spec = {"vendor_id": "10de", "product_id": "2684"}"#;
+    const ALIAS: &str = r#"alias = {"name": "a", "vendor_id": "10DE", "product_id": "2684", "device_type": "type-PF"}"#;
+
+    fn alias(lines: &[&str]) -> Result<Vec<Address>, Never> {
+        Fit::of(&host(lines)).aliases[0].functions.clone()
+    }
+
+    #[test]
+    fn why_an_alias_gets_nothing() {
+        let gpu = t::at(GPU);
+        assert_eq!(alias(&[SPEC, ALIAS]), Ok(vec![gpu]));
+        assert_eq!(alias(&[ALIAS]), Err(Never::NotAllowed(gpu)));
+        assert_eq!(alias(&[SPEC, &ALIAS.replace("type-PF", "type-PCI")]), Err(Never::OtherType(gpu, nova::PF)));
+        let silent = ALIAS.replace(", \"device_type\": \"type-PF\"", "");
+        assert_eq!(alias(&[SPEC, &silent]), Err(Never::OtherType(gpu, nova::PF)));
+        let other = Ids { vendor: 0x10de, device: 0x2684 };
+        assert_eq!(alias(&[SPEC, &ALIAS.replace("2684", "2685")]), Err(Never::NotHere(Some(other))));
+        assert_eq!(alias(&[SPEC, &ALIAS.replace("10DE", "1af4")]), Err(Never::NotHere(None)));
+        for malformed in [
+            "alias = [1",
+            r#"alias = {"name": "a"}"#,
+            &ALIAS.replace("type-PF", "type-X"),
+            &ALIAS.replace("name", "nam"),
+        ] {
+            assert!(matches!(alias(&[SPEC, malformed]), Err(Never::Malformed(_))), "{malformed}");
+        }
+        let elsewhere = SPEC.replace('}', ", \"address\": \"02:00.0\"}");
+        assert_eq!(Fit::of(&host(&[&elsewhere])).specs[0].functions, Err(Never::Elsewhere(gpu)));
+        // The line within the value that is no JSON.
+        let split = ["device_spec = {", "  \"vendor_id\": \"10de\",", "  \"product_id\": }"];
+        let Err(Never::Malformed(why)) = Fit::of(&host(&split)).specs[0].functions.clone() else { panic!() };
+        assert!(why.ends_with("(line 4)"), "{why}");
+    }
+
+    #[test]
+    fn a_virtual_function_fits_an_alias_without_a_type_and_its_parents_address() {
+        let mut snap = host(&[
+            &format!("device_spec = {{\"address\": \"{GPU}\"}}"),
+            r#"alias = {"name": "v", "vendor_id": "10de", "product_id": "22ba"}"#,
+        ]);
+        t::change(&mut snap, "0000:01:00.1", |f| {
+            f.ids = Fact::Known(Ids { vendor: 0x10de, device: 0x22ba });
+            f.physical = Fact::Known(t::at(GPU));
+        });
+        let fit = Fit::of(&snap);
+        assert_eq!(fit.specs[0].functions, Ok(vec![t::at(GPU), t::at("0000:01:00.1")]));
+        assert_eq!(fit.aliases[0].functions, Ok(vec![t::at("0000:01:00.1")]));
+        assert_eq!(fit.with_virtual, [t::at(GPU)]);
+    }
+
+    #[test]
+    fn flavors() {
+        let snap = host(&[SPEC, ALIAS]);
+        let fit = Fit::of(&snap);
+        let served = |text: &str| -> Vec<bool> { fit.flavor(text).unwrap().iter().map(Request::is_served).collect() };
+        for one in ["a:1", "pci_passthrough:alias=a:1", "\"pci_passthrough:alias\"=\"a:1\"", " a:1 "] {
+            assert_eq!(served(one), [true], "{one}");
+        }
+        assert_eq!(served("a:2"), [false]);
+        assert_eq!(served("a:1,a:1"), [true, false], "one card is given once");
+        assert_eq!(served("b:1"), [false]);
+        for wrong in ["", "a", "a:x", "a:1,", "a:-1", "a:99999999999"] {
+            assert!(fit.flavor(wrong).is_err(), "{wrong}");
+        }
+        let twice = host(&[SPEC, ALIAS, &ALIAS.replace("type-PF", "type-PCI")]);
+        assert!(!Fit::of(&twice).is_valid() && Fit::of(&twice).mixed == ["a"]);
+    }
+}

@@ -47,7 +47,9 @@ pub fn mappings(snap: &Snapshot, passed: &Passed, shape: &Shape, given: Given) -
         devices.push((key, format!("mapping={name}{}", options(slot, how(shape)))));
     }
     let mut rendered = rendered(snap, passed, shape, given, &before, devices);
-    rendered.notes.push(note("mapping-node", &[]));
+    if known.is_none() {
+        rendered.notes.push(note("mapping-node", &[]));
+    }
     Ok(rendered)
 }
 

@@ -173,3 +173,79 @@ pub(super) fn common(snap: &Snapshot, passed: &Passed, shape: Option<&Shape>) ->
     }
     notes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::{self as t, GPU};
+    use crate::facts::pci::Bar;
+    use crate::facts::system::CpuVendor;
+
+    fn shape() -> Shape {
+        Shape { name: None, memory_mib: 4096, cpus: 2, disk: None, uefi: true, viommu: false, kvm: true, hide: false }
+    }
+
+    fn text(snap: &Snapshot, devices: &[&str], rom: Option<&str>, shape: &Shape) -> String {
+        let devices: Vec<_> = devices.iter().map(|device| t::at(device)).collect();
+        let passed = Passed::of(snap, &devices, rom.map(|rom| (t::at(GPU), rom)));
+        command(snap, &passed, shape).unwrap().text
+    }
+
+    #[test]
+    fn a_card_is_one_slot_behind_its_own_port() {
+        let snap = t::healthy();
+        let said = text(&snap, &[GPU, "0000:01:00.1", "0000:00:17.0"], Some("/a,b.rom"), &shape());
+        for wanted in [
+            "-device pcie-root-port,id=rp1,bus=pcie.0,chassis=1,slot=1",
+            "-device vfio-pci,host=0000:00:17.0,bus=rp1,addr=00.0 ",
+            "-device vfio-pci,host=0000:01:00.0,bus=rp2,addr=00.0,multifunction=on,romfile=/a,,b.rom",
+            "-device vfio-pci,host=0000:01:00.1,bus=rp2,addr=00.1",
+            "-machine q35,accel=kvm ",
+            "-vga none",
+        ] {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+        assert!(!said.contains("x-vga") && !said.contains("-nic") && !said.contains("-fw_cfg"), "{said}");
+        let said = text(&snap, &["0000:00:17.0"], None, &shape());
+        assert!(said.ends_with("-nographic\n") && !said.contains("-vga"), "{said}");
+        let said = text(&snap, &[GPU], None, &Shape { uefi: false, ..shape() });
+        assert!(said.contains("x-vga=on") && !said.contains("pflash") && !said.contains("cp "), "{said}");
+    }
+
+    #[test]
+    fn what_depends_on_the_shape() {
+        let mut snap = t::healthy();
+        let viommu = Shape { viommu: true, hide: true, ..shape() };
+        let said = text(&snap, &[GPU], None, &viommu);
+        let first = said.find("-device").unwrap();
+        assert!(said[first..].starts_with("-device intel-iommu,intremap=on,caching-mode=on"), "{said}");
+        assert!(said.contains("kernel-irqchip=split") && said.contains("hv_vendor_id=vfioneer"), "{said}");
+        // What QEMU reads two of as one, and what a shell would read.
+        let named = Shape { name: Some("a,b'$(x)".into()), disk: Some("/d, e.img".into()), ..shape() };
+        let said = text(&snap, &[GPU], None, &named);
+        assert!(
+            said.contains("'guest=a,,b'\\''$(x)'") && said.contains("'if=virtio,format=raw,file=/d,, e.img'"),
+            "{said}"
+        );
+        assert!(said.contains("./a_b___x__VARS.fd"), "{said}");
+        t::change(&mut snap, GPU, |f| {
+            f.bars = Fact::Known(vec![Bar { index: 1, start: 1 << 40, size: 32 << 30, flags: 0x14_220c }]);
+        });
+        assert!(!text(&snap, &[GPU], None, &shape()).contains("fw_cfg"), "the host's CPU tells its width");
+        let said = text(&snap, &[GPU], None, &Shape { kvm: false, ..shape() });
+        assert!(
+            said.contains("-fw_cfg name=opt/ovmf/X-PciMmio64Mb,string=65536") && said.contains("-cpu max"),
+            "{said}"
+        );
+        snap.system.cpu_vendor = Fact::Known(CpuVendor::Arm);
+        let said = text(&snap, &[GPU], None, &shape());
+        assert!(
+            said.contains("qemu-system-aarch64") && said.contains("-machine virt,accel=kvm,gic-version=host"),
+            "{said}"
+        );
+        let passed = Passed::of(&snap, &[t::at(GPU)], None);
+        for wrong in [viommu, Shape { uefi: false, ..shape() }] {
+            assert_eq!(command(&snap, &passed, &wrong).unwrap_err().exit_code(), 3);
+        }
+    }
+}

@@ -92,3 +92,41 @@ fn nvidia(host: &dyn Host, nodes: &mut Vec<Node>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Recorded;
+
+    #[test]
+    fn drm_and_nvidia() {
+        let mut host = Recorded::builder();
+        let device = "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0";
+        for (name, number) in [("card1", "226:1"), ("renderD128", "226:128"), ("card1-DP-1", "0:0")] {
+            host.add_file(&format!("{device}/drm/{name}/dev"), format!("{number}\n"));
+        }
+        host.add_file("/proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: x\nDevice Minor: \t 2\n");
+        host.add_file("/proc/devices", "Character devices:\n195 nvidia\n511 nvidia-uvm\n510 nvidia-caps\n");
+        host.add_file("/dev/nvidia-caps/nvidia-cap1", "");
+        for name in ["card1", "renderD128", "card1-DP-1"] {
+            host.add_link(&format!("/sys/class/drm/{name}"), &format!("../..{}/drm/{name}", &device[4..]));
+        }
+        let shown: Vec<String> = collect(&host.build())
+            .iter()
+            .map(|node| format!("{} {} {:?} {}", node.path, node.major, node.minor, node.function.is_some()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "/dev/dri/card1 226 Some(1) true",
+                "/dev/dri/renderD128 226 Some(128) true",
+                "/dev/nvidia2 195 Some(2) true",
+                "/dev/nvidiactl 195 Some(255) false",
+                "/dev/nvidia-modeset 195 Some(254) false",
+                "/dev/nvidia-uvm 511 Some(0) false",
+                "/dev/nvidia-uvm-tools 511 Some(1) false",
+                "/dev/nvidia-caps/nvidia-cap1 510 None false",
+            ]
+        );
+    }
+}
