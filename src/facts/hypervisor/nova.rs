@@ -184,7 +184,10 @@ pub fn rules(source: &str, text: &str) -> Vec<PciRule> {
         match serde_json::from_str::<Value>(&entry.value) {
             Ok(Value::Object(map)) => rules.push(rule(source, entry, &map)),
             Ok(Value::Array(list)) if entry.key != "alias" => {
-                rules.extend(list.iter().filter_map(Value::as_object).map(|map| rule(source, entry, map)));
+                rules.extend(list.iter().map(|value| match value {
+                    Value::Object(map) => rule(source, entry, map),
+                    _ => malformed(source, entry, "the list has something else than JSON objects".into()),
+                }));
             }
             Ok(_) => rules.push(malformed(source, entry, "not a JSON object".into())),
             Err(error) => rules.push(malformed(source, entry, json_error(entry, &error))),
@@ -244,6 +247,12 @@ fn filled(mut rule: PciRule, map: &Map<String, Value>) -> Result<PciRule, String
     rule.vendor = id(map, "vendor_id")?;
     rule.product = id(map, "product_id")?;
     if rule.is_alias() {
+        for key in ["vendor_id", "product_id"] {
+            if let Some(id) = text(map, key)?.filter(|id| !(id.len() == 4 && id.bytes().all(|b| b.is_ascii_hexdigit())))
+            {
+                return Err(format!("{key} {id:?} is not four hexadecimal digits"));
+            }
+        }
         if let Some(key) = map.keys().find(|key| !ALIAS_KEYS.contains(&key.as_str())) {
             return Err(format!("an alias has no key {key:?}"));
         }
@@ -268,11 +277,20 @@ fn filled(mut rule: PciRule, map: &Map<String, Value>) -> Result<PciRule, String
         (Some(Value::String(pattern)), None) => Place::pattern(pattern)?,
         (Some(Value::Object(parts)), None) => {
             let part = |key: &str| Ok::<_, String>(text(parts, key)?.unwrap_or_else(|| ".*".into()));
-            Place::Regex([part("domain")?, part("bus")?, part("slot")?, part("function")?])
+            let parts = [part("domain")?, part("bus")?, part("slot")?, part("function")?];
+            match parts.iter().find(|part| is_no_regex(part)) {
+                Some(part) => return Err(format!("{part:?} is no regular expression")),
+                None => Place::Regex(parts),
+            }
         }
         (Some(_), None) => return Err("address is no text".into()),
     };
     Ok(rule)
+}
+
+/// True if Python does not understand it either, which has look-around and back-references besides.
+fn is_no_regex(text: &str) -> bool {
+    matches!(Regex::new(text), Err(regex::Error::Syntax(why)) if !why.contains("not supported"))
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
