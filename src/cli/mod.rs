@@ -15,6 +15,7 @@ mod probe;
 mod reset;
 mod rollback;
 mod rom;
+mod setup;
 mod verify;
 mod vm;
 
@@ -79,6 +80,8 @@ enum Verb {
     List(list::ListArgs),
     /// Say what stands in the way of passthrough, what is wrong, useless or dangerous, with evidence
     Check(check::CheckArgs),
+    /// Do all of it: check, plan, apply, after the reboot verify, and give the VM the devices
+    Setup(setup::SetupArgs),
     /// Show what would change on this host for a goal, and why; nothing is changed
     Plan(plan::PlanArgs),
     /// Change this host as a plan says, in one transaction that is undone if anything fails
@@ -194,6 +197,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
         Some(Verb::Probe(args)) => probe::run(&cli.global, args),
+        Some(Verb::Setup(args)) => setup::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),

@@ -101,7 +101,7 @@ fn elsewhere<'a>(snap: &'a Snapshot, wanted: &str) -> Option<&'a (String, String
 }
 
 /// The VM of a number, or of a name that only one has.
-fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
+pub(super) fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
     let all = &snap.hypervisor.vms;
     let is = |vm: &&Vm| {
         let named = |name: &str| vm.id == name || vm.name == name;

@@ -21,7 +21,7 @@ pub struct GuestSlot {
 pub fn add_devices(text: &str, elements: &[String]) -> Result<String, String> {
     let body = Body::of(text)?;
     let devices = body.devices()?;
-    let Some(last) = devices.children().filter(Node::is_element).last() else {
+    let Some(last) = devices.children().rfind(Node::is_element) else {
         return Err("<devices> is empty".into());
     };
     let indent = body.indent(last);
@@ -155,7 +155,7 @@ impl<'a> Body<'a> {
     fn indent(&self, node: Node<'_, '_>) -> String {
         let before = self.text.get(..self.range(node).start).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default();
-        line.chars().all(|c| c == ' ' || c == '\t').then(|| line.to_owned()).unwrap_or_default()
+        if line.trim_matches([' ', '\t']).is_empty() { line.to_owned() } else { String::new() }
     }
 
     fn line_end(&self) -> &'static str {

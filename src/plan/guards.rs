@@ -49,6 +49,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("slices", "a device whose VFs or mediated devices are in use"),
     ("group", "all of the IOMMU group: what was not chosen, too"),
     ("acs-override", "isolation that pcie_acs_override only pretends"),
+    ("container", "a device whose nodes a container has: the container loses it"),
     ("other-vm", "a device that another VM is given, too: only one of them can run"),
     ("rom", "a ROM file that is damaged or another card's"),
     ("unsafe-interrupts", "devices without interrupt remapping"),

@@ -28,7 +28,8 @@ pub fn attach(snap: &Snapshot, goal: &Goal, vm: &Vm, how: How<'_>) -> Plan {
     plan.refused.extend(guards::all(&case));
     plan.refused.extend(others(&case, vm));
     let there = given(snap, vm);
-    let new: Vec<Address> = case.addresses().into_iter().filter(|address| !there.contains(address)).collect();
+    // Not what `--allow group` adds: that has to leave its drivers, and needs no place in the guest.
+    let new: Vec<Address> = goal.devices.iter().copied().filter(|address| !there.contains(address)).collect();
     if plan.refused.is_empty() && !new.is_empty() {
         match work(&case, vm, &new, how) {
             Ok(work) => fill(&mut plan, work),
@@ -52,6 +53,13 @@ pub fn detach(snap: &Snapshot, goal: &Goal, vm: &Vm) -> Plan {
     if !plan.steps.is_empty() {
         plan.notes.extend(next_start(vm));
     }
+    finish(plan)
+}
+
+/// Lets VMs that were held back start with the host again.
+pub fn let_go(snap: &Snapshot, held: &[String]) -> Plan {
+    let mut plan = Plan::empty(snap);
+    fill(&mut plan, vm::proxmox::let_go(snap, held));
     finish(plan)
 }
 
@@ -154,4 +162,120 @@ fn notes(case: &Case<'_>, vm: &Vm, devices: &[Address]) -> Vec<String> {
         say("note-vm-rom-shadowed", display.as_deref().unwrap_or_default());
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::{self as t, GPU};
+    use crate::facts::hypervisor::{Asked, Machine};
+    use crate::facts::{Origin, TextFile};
+    use crate::host::Kind;
+    use crate::parse::libvirt_xml;
+    use crate::steps::Action;
+
+    /// A running host with a claimed card and a VM of that configuration.
+    fn host(kind: HypervisorKind, path: &str, text: &str) -> (Snapshot, Vm) {
+        let mut snap = t::passthrough();
+        snap.origin = Origin::Host(Kind::Live, "here".into());
+        for address in [GPU, "0000:01:00.1"] {
+            t::change(&mut snap, address, |f| f.driver = Fact::Known("vfio-pci".into()));
+        }
+        t::vm(&mut snap, kind, "105", Asked::Malformed(String::new()));
+        let vm = snap.hypervisor.vms.last_mut().unwrap();
+        vm.devices.clear();
+        vm.config = Fact::Known(TextFile { path: path.into(), text: text.into() });
+        vm.machine = match kind {
+            HypervisorKind::Proxmox => Some(Machine::of_proxmox(path, text)),
+            _ => libvirt_xml::parse(text).ok().map(|domain| Machine::of_libvirt(path, &domain)),
+        };
+        let vm = vm.clone();
+        (snap, vm)
+    }
+
+    fn commands(plan: &Plan) -> Vec<(String, String)> {
+        let one = |step: &crate::steps::Step| match &step.action {
+            Action::Run { argv, undo, .. } => Some((argv.join(" "), undo.join(" "))),
+            _ => None,
+        };
+        plan.steps.iter().filter_map(one).collect()
+    }
+
+    #[test]
+    fn proxmox_s_own_commands_on_the_running_host() {
+        let (mut snap, vm) =
+            host(HypervisorKind::Proxmox, "/etc/pve/qemu-server/105.conf", "bios: ovmf\nmachine: q35\n");
+        let goal = Goal { devices: vec![t::at(GPU), t::at("0000:01:00.1")], ..Goal::default() };
+        let plan = attach(&snap, &goal, &vm, How::default());
+        assert!(plan.refused.is_empty() && plan.applicable, "{:?}", plan.refused);
+        let set = ("qm set 105 --hostpci0 0000:01:00,pcie=1", "qm set 105 --delete hostpci0");
+        assert_eq!(commands(&plan), [(set.0.to_owned(), set.1.to_owned())]);
+        assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+
+        let how = How { mapping: Some("gpu1") };
+        assert_eq!(attach(&snap, &goal, &vm, how).refused[0].guard, "vm");
+        snap.hypervisor.node = Some("n1".into());
+        let ids = snap.pci.get(&t::at(GPU)).unwrap().ids.known().unwrap().to_string();
+        let made = commands(&attach(&snap, &goal, &vm, how));
+        let map = format!("pvesh create /cluster/mapping/pci --id gpu1 --map node=n1,path=0000:01:00,id={ids}");
+        assert!(made[0].0.starts_with(&map) && made[0].1 == "pvesh delete /cluster/mapping/pci/gpu1", "{made:?}");
+        assert_eq!(made[1].0, "qm set 105 --hostpci0 mapping=gpu1,pcie=1");
+    }
+
+    #[test]
+    fn libvirt_reads_what_was_written() {
+        let path = "/etc/libvirt/qemu/a.xml";
+        let text = "<domain>\n <os><type machine='pc-q35-9.0'>hvm</type></os>\n <devices>\n  <emulator>/q</emulator>\n </devices>\n</domain>\n";
+        let (snap, mut vm) = host(HypervisorKind::Libvirt, path, text);
+        let goal = Goal { devices: vec![t::at(GPU)], ..Goal::default() };
+        let plan = attach(&snap, &goal, &vm, How::default());
+        let define = format!("virsh --connect qemu:///system define {path}");
+        assert_eq!(commands(&plan), [(define.clone(), define)], "{:?}", plan.refused);
+        assert!(plan.steps[0].text().unwrap().contains("managed='no'"));
+        vm.running = Fact::Known(true);
+        assert!(attach(&snap, &goal, &vm, How::default()).notes[0].contains("next start"));
+        vm.of_nova = true;
+        assert_eq!(attach(&snap, &goal, &vm, How::default()).refused[0].guard, "vm-of-nova");
+    }
+
+    #[test]
+    fn a_window_for_large_bars_goes_with_the_device() {
+        let text = "bios: ovmf\ncpu: x86-64-v2-AES\nmachine: q35\n";
+        let (mut snap, vm) = host(HypervisorKind::Proxmox, "/etc/pve/qemu-server/105.conf", text);
+        let bar = crate::facts::pci::Bar { index: 1, start: 1 << 40, size: 64 << 30, flags: 0x14_220c };
+        t::change(&mut snap, GPU, |f| f.bars = Fact::Known(vec![bar]));
+        snap.origin = Origin::Host(Kind::Mounted, "here".into());
+        let goal = Goal { devices: vec![t::at(GPU), t::at("0000:01:00.1")], ..Goal::default() };
+        let plan = attach(&snap, &goal, &vm, How::default());
+        let given = plan.steps[0].text().unwrap().to_owned();
+        let args = "args: -fw_cfg name=opt/ovmf/X-PciMmio64Mb,string=131072\n";
+        assert_eq!(given, format!("{args}bios: ovmf\ncpu: x86-64-v2-AES\nhostpci0: 0000:01:00,pcie=1\nmachine: q35\n"));
+        let mut vm = vm;
+        vm.config = Fact::Known(TextFile { path: "/etc/pve/qemu-server/105.conf".into(), text: given });
+        assert_eq!(detach(&snap, &goal, &vm).steps[0].text(), Some(text));
+    }
+
+    #[test]
+    fn who_starts_with_the_host_waits() {
+        let path = "/etc/pve/qemu-server/105.conf";
+        let (mut snap, _) = host(HypervisorKind::Proxmox, path, "hostpci0: 01:00\nonboot: 1\n");
+        let devices = [t::at(GPU)];
+        assert!(vm::proxmox::hold_back(&snap, &devices).0.is_empty(), "it is given nothing yet");
+        let vm = snap.hypervisor.vms.last_mut().unwrap();
+        let evidence = crate::facts::Evidence::at(path, 1, "hostpci0: 01:00");
+        vm.devices.push(crate::facts::hypervisor::VmDevice {
+            asked: Asked::Slot(t::at(GPU)),
+            evidence,
+            rom_file: None,
+        });
+        let (held, work) = vm::proxmox::hold_back(&snap, &devices);
+        assert_eq!(held, ["105"]);
+        let plan = Plan { steps: work.commands, ..Plan::empty(&snap) };
+        assert_eq!(commands(&plan), [("qm set 105 --onboot 0".to_owned(), "qm set 105 --onboot 1".to_owned())]);
+        assert!(let_go(&snap, &held).steps.is_empty(), "it starts with the host");
+        snap.hypervisor.vms.last_mut().unwrap().config =
+            Fact::Known(TextFile { path: path.into(), text: "hostpci0: 01:00\nonboot: 0\n".into() });
+        assert_eq!(commands(&let_go(&snap, &held))[0].0, "qm set 105 --onboot 1");
+        assert!(vm::proxmox::hold_back(&snap, &devices).0.is_empty());
+    }
 }

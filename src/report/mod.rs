@@ -14,6 +14,7 @@ pub mod probe;
 pub mod reset;
 pub mod rom;
 pub mod runs;
+pub mod setup;
 pub mod transaction;
 pub mod tree;
 pub mod verify;

@@ -6,9 +6,10 @@
 use super::{Passed, Slot, command};
 use crate::adapters::Work;
 use crate::facts::hypervisor::proxmox::MAPPINGS;
-use crate::facts::hypervisor::{Asked, Firmware, Machine, Vm};
+use crate::facts::hypervisor::{Asked, Firmware, HypervisorKind, Machine, Vm, VmDevice};
 use crate::facts::pci::Function;
 use crate::facts::{Snapshot, TextFile};
+use crate::host::Fact;
 use crate::parse::address::Address;
 use crate::parse::proxmox_conf::{self, Entry, Path};
 use crate::parse::proxmox_edit;
@@ -206,6 +207,42 @@ fn mapped(snap: &Snapshot, name: &str, slot: &Slot) -> Result<Work, String> {
         }
         _ => Err(reason("vm-mapping-other", &[("mapping", name), ("node", node)])),
     }
+}
+
+/// Guests that start with the host (`onboot`) and have one of these devices, held back; and their numbers.
+pub fn hold_back(snap: &Snapshot, devices: &[Address]) -> (Vec<String>, Work) {
+    let (mut held, mut work) = (Vec::new(), Work::default());
+    for vm in snap.hypervisor.vms.iter().filter(|vm| vm.kind == HypervisorKind::Proxmox) {
+        let Fact::Known(file) = &vm.config else { continue };
+        let has = |device: &VmDevice| snap.hypervisor.functions(device, &snap.pci).iter().any(|f| devices.contains(f));
+        if starts_with_host(file) && vm.devices.iter().any(has) {
+            held.push(vm.id.clone());
+            work.extend(onboot(snap, vm, file, "0", reason("vm-hold-back", &[("vm", &vm.id)])));
+        }
+    }
+    (held, work)
+}
+
+/// The same guests start with the host again.
+pub fn let_go(snap: &Snapshot, held: &[String]) -> Work {
+    let mut work = Work::default();
+    let is = |vm: &&Vm| vm.kind == HypervisorKind::Proxmox && held.contains(&vm.id);
+    for vm in snap.hypervisor.vms.iter().filter(is) {
+        if let Fact::Known(file) = &vm.config
+            && !starts_with_host(file)
+        {
+            work.extend(onboot(snap, vm, file, "1", reason("vm-let-go", &[("vm", &vm.id)])));
+        }
+    }
+    work
+}
+
+fn starts_with_host(file: &TextFile) -> bool {
+    proxmox_conf::current(&file.text).iter().any(|entry| entry.key == "onboot" && entry.value == "1")
+}
+
+fn onboot(snap: &Snapshot, vm: &Vm, file: &TextFile, value: &str, why: String) -> Work {
+    set(snap, vm, file, &[("onboot".to_owned(), Some(value.to_owned()))], why)
 }
 
 /// Settings of a guest changed: by `qm` where the host runs, in its file where it is mounted.
