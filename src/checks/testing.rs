@@ -448,6 +448,7 @@ fn add_vm(
     machine: Machine,
 ) {
     snap.hypervisor.vms.push(Vm {
+        of_nova: false,
         kind,
         id: id.into(),
         name: String::new(),

@@ -22,6 +22,7 @@ mod vm;
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
 use crate::host::{Host, Kind, Tree, archive, console};
+pub(crate) use crate::parse::shell::quoted;
 use crate::report::{self, Style, plain};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -334,13 +335,4 @@ impl Global {
 /// A transaction's number, as clap reads it.
 fn transaction(text: &str) -> std::result::Result<u32, String> {
     text.parse().map_err(|_| "give a number that `vfioneer history` shows".to_owned())
-}
-
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c) || (!c.is_ascii() && !c.is_control());
-    if !word.is_empty() && word.chars().all(harmless) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -1,6 +1,8 @@
 //! `vfioneer vm`: the VMs of this host and the devices that they are given.
 
 mod attach;
+mod nova;
+mod render;
 
 use super::{Answer, Global};
 use crate::checks::{self, Finding, Subject};
@@ -23,21 +25,32 @@ pub enum VmVerb {
     Attach(attach::AttachArgs),
     /// Take devices from a VM, from its next start on
     Detach(attach::DetachArgs),
+    /// Print what a VM is given these devices by: a command, XML, configuration; nothing is changed
+    Render(render::RenderArgs),
 }
 
 /// Arguments of `vm show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
     /// The VM's number or name; `libvirt:NAME` where two hypervisors have one of that name
-    vm: String,
+    #[arg(required_unless_present = "nova", conflicts_with = "nova")]
+    vm: Option<String>,
+    /// Show instead which devices nova may give away, to which alias, and which never, and why
+    #[arg(long)]
+    nova: bool,
+    /// With --nova: can this host serve a flavor with this property? 'pci_passthrough:alias=a1:2'
+    #[arg(long, value_name = "PROPERTY", requires = "nova")]
+    flavor: Option<String>,
 }
 
 pub(super) fn run(global: &Global, verb: &VmVerb) -> Result<Answer> {
     match verb {
         VmVerb::List => list(global),
-        VmVerb::Show(args) => show(global, args),
+        VmVerb::Show(ShowArgs { vm: Some(vm), .. }) => show(global, vm),
+        VmVerb::Show(args) => nova::show(global, args.flavor.as_deref()),
         VmVerb::Attach(args) => attach::attach(global, args),
         VmVerb::Detach(args) => attach::detach(global, args),
+        VmVerb::Render(args) => render::run(global, args),
     }
 }
 
@@ -49,9 +62,9 @@ fn list(global: &Global) -> Result<Answer> {
     }))
 }
 
-fn show(global: &Global, args: &ShowArgs) -> Result<Answer> {
+fn show(global: &Global, vm: &str) -> Result<Answer> {
     let snap = global.snapshot(Needs::ALL)?;
-    let vm = select(&snap, &args.vm)?;
+    let vm = select(&snap, vm)?;
     let functions: Vec<Address> =
         vm.devices.iter().flat_map(|device| snap.hypervisor.functions(device, &snap.pci)).collect();
     let findings = about(&snap, vm, &functions);

@@ -5,13 +5,18 @@
 
 pub mod libvirt;
 mod machine;
+mod nodes;
 pub mod nova;
 pub mod proxmox;
 mod qemu;
+mod qemu_files;
 mod rom_file;
 mod rom_place;
 
 pub use machine::{Firmware, Machine, Part};
+pub use nodes::Node;
+pub(super) use nodes::nvidia_cards;
+pub use qemu_files::QemuFiles;
 pub use rom_place::{RomPlace, rom_places};
 
 use super::pci::Pci;
@@ -148,6 +153,10 @@ pub struct Hypervisor {
     pub roms: BTreeMap<String, Fact<Rom>>,
     /// The VM that a process runs, by the process's number.
     pub processes: BTreeMap<u32, String>,
+    /// QEMU's UEFI firmware that is here.
+    pub firmware: Vec<&'static QemuFiles>,
+    /// Device nodes by which containers use graphics cards.
+    pub nodes: Vec<Node>,
     /// What could not be read.
     pub unread: Vec<(String, crate::host::Why)>,
 }
@@ -230,7 +239,8 @@ fn there(host: &dyn Host, path: &str) -> bool {
 
 /// Finds hypervisors and VMs.
 pub fn collect(host: &dyn Host) -> Hypervisor {
-    let mut all = Hypervisor::default();
+    let mut all =
+        Hypervisor { firmware: qemu_files::found(host), nodes: nodes::collect(host), ..Hypervisor::default() };
     proxmox::collect(host, &mut all);
     libvirt::collect(host, &mut all);
     nova::collect(host, &mut all);

@@ -7,6 +7,7 @@ pub mod hand_over;
 pub mod json;
 pub mod list;
 pub mod markdown;
+pub mod nova;
 pub mod overview;
 pub mod plan;
 pub mod probe;

@@ -1,12 +1,20 @@
 //! What VMs are given: devices in their configuration, files that hypervisors read, and hooks that they run.
 
+pub mod domain;
 pub mod hook;
 pub mod libvirt;
+pub mod lxc;
+pub mod nova;
+pub mod nova_fit;
 mod passed;
 pub mod proxmox;
+pub mod proxmox_text;
+pub mod qemu;
 pub mod rom_file;
+mod shape;
 
 pub use passed::{Member, Passed, Slot};
+pub use shape::{Rendered, Shape};
 
 use super::Work;
 use crate::facts::hypervisor::{HypervisorKind, Vm};

@@ -17,7 +17,7 @@ use crate::steps::Step;
 use crate::steps::reasons::reason;
 
 /// The most `hostpciN` lines of a guest (`$MAX_HOSTPCI_DEVICES`).
-const MOST: usize = 16;
+pub const MOST: usize = 16;
 
 /// How the devices of a line are to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
