@@ -13,7 +13,7 @@ use crate::{disk, guest, machine, picture, variant};
 
 /// How often the GPU's screen is looked at.
 const LOOK: Duration = Duration::from_secs(3);
-/// An OVMF that draws shows its picture for as long as nothing else is drawn: two looks that are alike.
+/// A picture is whole if so many looks give the same.
 const ALIKE: u32 = 2;
 
 /// The stages, each a boot, and what is said before it.
@@ -69,6 +69,8 @@ struct Show {
     shown: u32,
     said: Instant,
     looked: Instant,
+    /// The picture before the VM starts.
+    before: Option<Vec<u8>>,
     /// The last picture, and how often it was the same.
     last: (Vec<u8>, u32),
     picture: Option<PathBuf>,
@@ -79,7 +81,7 @@ impl Show {
         let now = Instant::now();
         let terminal = std::io::stdout().is_terminal();
         let folder = folder.to_owned();
-        Show { folder, terminal, shown: 0, said: now, looked: now, last: (Vec::new(), 0), picture: None }
+        Show { folder, terminal, shown: 0, said: now, looked: now, before: None, last: (Vec::new(), 0), picture: None }
     }
 
     fn line(&mut self, text: &str) {
@@ -93,7 +95,12 @@ impl Show {
     /// Called all the time while the host runs.
     fn look(&mut self, stage: &str, elapsed: Duration, monitor: &mut Monitor) -> Result<(), String> {
         self.answers();
-        let waits = self.folder.join("share/out/screen").exists() && self.picture.is_none();
+        let out = self.folder.join("share/out");
+        if self.before.is_none() && out.join("before").exists() {
+            self.before = Some(self.dump(monitor)?);
+            fs::write(out.join("ready"), "").map_err(|e| format!("{}: {e}", out.display()))?;
+        }
+        let waits = out.join("screen").exists() && self.picture.is_none();
         if waits && self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.screen(monitor)?;
@@ -101,7 +108,7 @@ impl Show {
         if self.said.elapsed() >= Duration::from_secs(if self.terminal { 1 } else { 10 }) {
             let doing = match stage {
                 _ if waits => "the VM's firmware starts on the GPU",
-                "setup" if self.folder.join("share/out/setup").exists() => "the emulated PC is being set up",
+                "setup" if out.join("setup").exists() => "the emulated PC is being set up",
                 _ => "the emulated PC is starting or working",
             };
             let line = format!("{:3} s  {doing}", elapsed.as_secs());
@@ -125,18 +132,23 @@ impl Show {
         }
     }
 
-    /// Looks at the GPU's screen; keeps what is drawn there.
-    fn screen(&mut self, monitor: &mut Monitor) -> Result<(), String> {
+    /// What the GPU's screen shows, as PPM.
+    fn dump(&self, monitor: &mut Monitor) -> Result<Vec<u8>, String> {
         let ppm = self.folder.join("screen.ppm");
         let said = monitor.human("screendump screen.ppm spare")?;
         if !said.trim().is_empty() {
             return Err(format!("screendump: {said}"));
         }
-        let now = fs::read(&ppm).map_err(|e| format!("{}: {e}", ppm.display()))?;
+        fs::read(&ppm).map_err(|e| format!("{}: {e}", ppm.display()))
+    }
+
+    /// Looks at the GPU's screen; keeps what the VM has drawn there.
+    fn screen(&mut self, monitor: &mut Monitor) -> Result<(), String> {
+        let now = self.dump(monitor)?;
         let same = self.last.0 == now;
         self.last = (now, if same { self.last.1 + 1 } else { 0 });
         let Ok(png) = picture::png(&self.last.0) else { return Ok(()) };
-        if self.last.1 < ALIKE {
+        if self.last.1 < ALIKE || self.before.as_ref() == Some(&self.last.0) {
             return Ok(());
         }
         let path = self.folder.join("gpu.png");

@@ -5,7 +5,7 @@
 
 use super::{Member, Passed, command};
 use crate::adapters::Work;
-use crate::facts::hypervisor::{Firmware, Machine, Vm};
+use crate::facts::hypervisor::{Machine, Vm};
 use crate::facts::{Snapshot, TextFile};
 use crate::parse::address::Address;
 use crate::parse::libvirt_edit::{self, GuestSlot};
@@ -64,12 +64,7 @@ pub(super) fn attach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed)
     let pcie = machine.is_some_and(|machine| machine.pcie);
     let places = libvirt_edit::free_slots(&file.text, pcie, several).map_err(malformed)?;
     let mut text = libvirt_edit::add_devices(&file.text, &hostdevs(passed, &places)).map_err(malformed)?;
-    let window = passed.mmio_mib().filter(|_| {
-        let narrow = |machine: &Machine| {
-            matches!(machine.firmware, Firmware::Ovmf { .. }) && !machine.host_cpu && machine.mmio_mib().is_none()
-        };
-        machine.is_some_and(narrow)
-    });
+    let window = passed.mmio_mib().filter(|_| machine.is_some_and(Machine::wants_window));
     if let Some(mib) = window {
         let [argument, value] = super::window_arguments(mib);
         text = libvirt_edit::add_argument(&text, &argument, &value).map_err(malformed)?;

@@ -110,12 +110,8 @@ pub(super) fn attach(
         settings.push((key, Some(value)));
     }
     // Arguments that are there are the user's; what has to be added to them is what the finding says.
-    let window = passed.mmio_mib().filter(|_| {
-        let narrow = |machine: &Machine| {
-            matches!(machine.firmware, Firmware::Ovmf { .. }) && !machine.host_cpu && machine.arguments.is_empty()
-        };
-        machine.is_some_and(narrow)
-    });
+    let wants = |machine: &Machine| machine.wants_window() && machine.arguments.is_empty();
+    let window = passed.mmio_mib().filter(|_| machine.is_some_and(wants));
     settings.extend(window.map(|mib| ("args".to_owned(), Some(super::window_arguments(mib).join(" ")))));
     work.extend(set(snap, vm, file, &settings, reason("vm-attach-proxmox", &[("vm", &vm.id)])));
     Ok(work)

@@ -88,6 +88,11 @@ impl Machine {
         value.split(',').find_map(|part| part.strip_prefix("string=")?.parse().ok())
     }
 
+    /// True if OVMF may not know how wide addresses are, and nothing gives it a window for large BARs.
+    pub fn wants_window(&self) -> bool {
+        matches!(self.firmware, Firmware::Ovmf { .. }) && !self.true_width && self.mmio_mib().is_none()
+    }
+
     /// True if its arguments have a `-cpu` beside the configuration's: QEMU takes the last one whole.
     pub fn has_second_cpu(&self) -> bool {
         self.arguments.iter().any(|word| is_cpu(word))
