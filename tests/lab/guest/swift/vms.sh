@@ -49,3 +49,38 @@ answers() {
     vendor=$(attribute "$1" vendor)
     [ "$vendor" = "0x$(od -An -tx2 -N2 "$devices/$1/config" | tr -d ' ')" ]
 }
+
+# start_kvm: KVM, where this host's processor has what it needs: that of the AMD profile does.
+start_kvm() {
+    modprobe -d /opt kvm_amd
+    [ -c /dev/kvm ] || problem 'there is no KVM'
+}
+
+# rendered ADDRESS [WORD…]: the command of a VM with that function, and these words besides. It has no firmware of UEFI, no disk and no
+# display; its console is $out/vm-console.
+rendered() {
+    [ -c /dev/kvm ] && how='-accel kvm -cpu host' || how='-accel tcg -cpu max'
+    echo "qemu-system-x86_64 -M q35,graphics=off $how -m 256M -nodefaults -display none -vga none"
+    echo "-device pcie-root-port,id=port1,chassis=1 -device vfio-pci,host=$1,bus=port1 -serial file:$out/vm-console"
+    shift
+    echo "$@"
+}
+
+# run_vm COMMAND: it, in the background; its process is $vm.
+run_vm() {
+    rm -f "$out/vm-console"
+    echo "$1" >"$out/vm-command"
+    # shellcheck disable=SC2086 # a command with its words
+    $1 >"$out/vm-qemu" 2>&1 &
+    vm=$!
+}
+
+# ended PROCESS: whether a child is gone.
+ended() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# console_says TEXT: whether a VM's console has a line with it.
+console_says() {
+    grep -aqF "$1" "$out/vm-console" 2>/dev/null
+}
