@@ -1,5 +1,7 @@
 //! `vfioneer vm`: the VMs of this host and the devices that they are given.
 
+mod guest;
+
 use super::{Answer, Global};
 use crate::checks::{self, Finding, Subject};
 use crate::error::{Error, Result};
@@ -17,6 +19,8 @@ pub enum VmVerb {
     List,
     /// Show one VM's devices, where its configuration names them, how they are now, and what stands in their way
     Show(ShowArgs),
+    /// Write what helps with a device inside its VM: MSI for Windows, checks for Linux, and a page about this device
+    Guest(guest::GuestArgs),
 }
 
 /// Arguments of `vm show`.
@@ -30,6 +34,7 @@ pub(super) fn run(global: &Global, verb: &VmVerb) -> Result<Answer> {
     match verb {
         VmVerb::List => list(global),
         VmVerb::Show(args) => show(global, args),
+        VmVerb::Guest(args) => guest::run(global, args),
     }
 }
 

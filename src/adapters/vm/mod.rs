@@ -1,5 +1,6 @@
 //! What VMs are given: devices in their configuration, files that hypervisors read, and hooks that they run.
 
+pub mod guest;
 pub mod hook;
 mod passed;
 pub mod rom_file;
