@@ -5,7 +5,7 @@ DIST := target/$(TARGET)/dist/vfioneer
 PREFIX ?= /usr/local
 LAB_RUN = LAB_BINARY=$(CURDIR)/$(DIST) cargo test -q --test lab
 
-.PHONY: setup build dist install docs demo test unit lab lab-subset lab-captures check bench fuzz clean-lab
+.PHONY: setup build dist install docs demo test unit lab lab-subset lab-captures nova check bench fuzz clean-lab
 
 build:
 	cargo build
@@ -47,6 +47,11 @@ lab-captures: setup dist
 	@LAB=-good $(LAB_RUN)
 	mkdir -p tests/hosts/captures
 	for host in .lab/cells/*-good; do cp $$host/share/out/host.tar.zst tests/hosts/captures/lab-$${host##*/}.tar.zst; done
+
+# OpenStack's nova itself judges what is rendered for it; it is installed from PyPI first.
+nova:
+	@tests/nova/install.sh
+	cargo test -q --test nova -- --ignored
 
 check:
 	cargo fmt --check

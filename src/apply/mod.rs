@@ -18,6 +18,7 @@ mod product;
 mod readback;
 pub mod rollback;
 mod session;
+pub mod setup;
 mod sriov;
 pub mod store;
 mod undo;

@@ -6,7 +6,7 @@ use super::store::{self, Transaction};
 use super::{Listener, checks};
 use crate::error::{Error, Result};
 use crate::host::{Host, Kind};
-use crate::steps::Action;
+use crate::steps::{Action, Expectation};
 
 /// A transaction that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,10 @@ impl Session<'_> {
         let began = transaction.journal.steps.iter().filter(|(_, progress)| progress.before.is_some());
         let mut steps = began.filter_map(|(number, _)| transaction.plan.steps.get(*number));
         let rebooted = self.boot_id.is_some() && !self.is_same_boot(transaction);
+        // A plan that changes no boot expects files at most.
+        let concerns = transaction.plan.expect.iter().any(|expect| !matches!(expect, Expectation::File { .. }));
         rebooted
+            && concerns
             && self.host.kind() == Kind::Live
             && (transaction.journal.applied || steps.any(|step| boots(&step.action)))
             && !transaction.plan.steps.is_empty()

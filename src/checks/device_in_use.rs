@@ -18,6 +18,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         let vms = by(&[UseKind::RunningVm]);
         let kept = by(&[UseKind::Storage, UseKind::Network]);
         let open = by(&[UseKind::Display, UseKind::Process]);
+        let containers = by(&[UseKind::Container]);
         let address = function.address;
         let mut report = |variant, severity, uses: &[&Use]| {
             if uses.is_empty() {
@@ -44,6 +45,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
         report("mounted", if goal { Severity::Error } else { Severity::Warning }, &kept);
         // Open now; a claim at boot comes before any of these. With a VM that takes the card at its start
         // it is the normal state while the VM is off.
+        report("container", if goal { Severity::Warning } else { Severity::Info }, &containers);
         report("", if goal { Severity::Warning } else { Severity::Info }, &open);
     }
     findings
@@ -68,6 +70,7 @@ mod tests {
             (UseKind::Display, "warning device-in-use 0000:01:00.0"),
             (UseKind::Storage, "error device-in-use/mounted 0000:01:00.0"),
             (UseKind::RunningVm, "warning device-in-use/running-vm 0000:01:00.0"),
+            (UseKind::Container, "warning device-in-use/container 0000:01:00.0"),
         ] {
             let snap = used(t::healthy(), kind, "Xorg (pid 1234)");
             assert_eq!(t::shown(&t::only(&t::check_for(&snap, &[GPU]), "device-in-use")), [expected]);

@@ -2,9 +2,9 @@
 
 use super::{Check, Ctx, Finding, Severity, Subject, words};
 use crate::facts::Evidence;
+use crate::facts::Snapshot;
 use crate::facts::system::Lockdown;
-use crate::facts::{Origin, Snapshot};
-use crate::host::{Fact, Kind};
+use crate::host::Fact;
 
 pub(super) const CHECK: Check = Check { ids: &["lockdown-active", "kernel-lacks-vfio"], run };
 
@@ -44,7 +44,7 @@ fn lacks_vfio(ctx: &Ctx<'_>) -> Option<Finding> {
     let finding = Finding::new("kernel-lacks-vfio", severity, Subject::Host).value("release", release);
     let Some(kernel) = snap.kernel.running() else {
         // Kernels are installed, but the running one is not among them: it was updated or removed underneath.
-        let gone = !snap.kernel.installed.is_empty() && matches!(snap.origin, Origin::Host(Kind::Live, _));
+        let gone = !snap.kernel.installed.is_empty() && snap.is_live();
         let names: Vec<&str> = snap.kernel.installed.iter().map(|k| k.release.as_str()).collect();
         return gone.then(|| finding.variant("modules-gone").evidence(Evidence::new("/lib/modules", names.join(" "))));
     };
@@ -77,6 +77,8 @@ fn lacks_vfio(ctx: &Ctx<'_>) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::checks::testing::*;
+    use crate::facts::Origin;
+    use crate::host::Kind;
 
     #[test]
     fn lockdown_is_good_to_know() {

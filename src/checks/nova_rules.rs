@@ -1,15 +1,10 @@
 //! nova's rules for PCI devices, against the devices of this host.
 
 use super::{Check, Ctx, Finding, Severity, Subject, words};
-use crate::facts::hypervisor::nova::PciRule;
-use crate::facts::pci::Function;
-use crate::host::Fact;
+use crate::facts::hypervisor::nova::{self, PciRule};
 
 pub(super) const CHECK: Check =
     Check { ids: &["nova-config-invalid", "nova-alias-type", "nova-whitelist-deprecated"], run };
-
-/// What an alias without `device_type` asks for (nova/pci/request.py, `_ALIAS_SCHEMA`).
-const DEFAULT: &str = "type-PCI";
 
 fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -25,7 +20,7 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
             findings.push(finding("nova-whitelist-deprecated", Severity::Info));
         }
         if let Some((device, is)) = never_matches(ctx, rule) {
-            let wanted = rule.device_type.as_deref().unwrap_or(DEFAULT);
+            let wanted = rule.device_type.as_deref().unwrap_or(nova::STANDARD);
             findings.push(
                 finding("nova-alias-type", Severity::Warning)
                     .variant(if rule.device_type.is_some() { "" } else { "default" })
@@ -41,31 +36,19 @@ fn run(ctx: &Ctx<'_>) -> Vec<Finding> {
 
 /// An alias whose ids are those of functions here, none of which is of its type: one of them, and what that is.
 fn never_matches(ctx: &Ctx<'_>, rule: &PciRule) -> Option<(String, &'static str)> {
-    if rule.option != "alias" || rule.malformed.is_some() || rule.vendor.is_none() || rule.product.is_none() {
+    if !rule.is_alias() || rule.malformed.is_some() || rule.vendor.is_none() || rule.product.is_none() {
         return None;
     }
-    let wanted = rule.device_type.as_deref().unwrap_or(DEFAULT);
     let meant = ctx.snap.pci.functions.iter().filter(|f| rule.fits(f) == Some(true));
     let mut first = None;
     for function in meant {
-        let is = kind(function)?;
-        if is == wanted {
+        let is = nova::device_type(function)?;
+        if rule.takes(is) {
             return None;
         }
         first = first.or(Some((function.name(), is)));
     }
     first
-}
-
-/// As nova names it (nova/virt/libvirt/host.py `_get_pcidev_info`: by libvirt's capabilities `phys_function` and `virt_functions`); none
-/// where that is not known.
-fn kind(function: &Function) -> Option<&'static str> {
-    match (&function.physical, &function.sriov) {
-        (Fact::Known(_), _) => Some("type-VF"),
-        (_, Fact::Known(_)) => Some("type-PF"),
-        (_, Fact::Absent) => Some(DEFAULT),
-        (_, Fact::Unknown(_)) => None,
-    }
 }
 
 #[cfg(test)]

@@ -415,6 +415,7 @@ pub fn vm(snap: &mut Snapshot, kind: HypervisorKind, id: &str, asked: Asked) {
         name: format!("vm{id}"),
         running: Fact::Known(false),
         machine: Some(Machine::of_proxmox(&config.path, &config.text)),
+        of_nova: false,
         devices: vec![VmDevice {
             asked,
             evidence: Evidence::at(config.path.clone(), 1, "hostpci0: 0000:01:00,pcie=1"),

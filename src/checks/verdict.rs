@@ -197,6 +197,7 @@ pub fn device_verdict(snap: &Snapshot, findings: &[Finding], address: &Address) 
         UseKind::Network,
         UseKind::Display,
         UseKind::Process,
+        UseKind::Container,
         UseKind::VirtualFunctions,
         UseKind::Mdev,
         UseKind::OnlyConsole,

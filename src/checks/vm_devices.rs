@@ -85,6 +85,7 @@ mod tests {
             name: String::new(),
             running: Fact::Known(false),
             machine: None,
+            of_nova: false,
             config: Fact::Absent,
             devices: asked.iter().map(device).collect(),
         }

@@ -98,7 +98,7 @@ fn is_the_same(shown: &Plan, now: &Plan) -> Result<()> {
 }
 
 /// Refuses what `apply` does not do, with what `plan` says about it.
-fn applicable(snap: &Snapshot, plan: &Plan, shown: &Next<'_>, arguments: &str) -> Result<()> {
+pub(super) fn applicable(snap: &Snapshot, plan: &Plan, shown: &Next<'_>, arguments: &str) -> Result<()> {
     if plan.applicable {
         return Ok(());
     }

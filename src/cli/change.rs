@@ -1,13 +1,17 @@
 //! What the verbs that change a host share: the host itself, and what is said while they work.
 
-use super::Global;
-use crate::apply::{Event, Recovered};
+use super::{Answer, Global};
+use crate::apply::{Event, Recovered, Session};
 use crate::error::{Error, Result};
-use crate::host::{Caller, Tree, TreeMut, console};
+use crate::facts::Snapshot;
+use crate::host::{Caller, Interrupt, Tree, TreeMut, console};
 use crate::live::hand_over::{self, Desk};
-use crate::report::plan::what;
-use crate::report::{cut, plain};
+use crate::plan::Plan;
+use crate::report::plan::{Next, what};
+use crate::report::{self, Style, cut, plain};
 
+/// A guard refuses; the reasons are the result.
+pub(super) const REFUSED: u8 = 3;
 /// Done; reboot, then verify.
 pub(super) const REBOOT: u8 = 10;
 
@@ -80,6 +84,58 @@ pub(super) fn is_whole(recovered: &[Recovered]) -> Result<()> {
         Some(left) => Err(Error::incomplete(format!("{} was left as it is: it {}", left.path, left.reason))
             .hint("an interrupted rollback was finished but for this; look at the file, then run this again")),
     }
+}
+
+/// Makes the plan for a host; it is made again once nothing of an interrupted one is left.
+pub(super) type Make<'a> = &'a dyn Fn(&TreeMut) -> Result<(Plan, Snapshot)>;
+
+/// Shows a plan, asks, and applies it as a transaction.
+pub(super) fn transaction(global: &Global, host: TreeMut, yes: bool, make: Make<'_>) -> Result<Answer> {
+    let mut progress = Progress::new(global);
+    let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
+    is_whole(&recovered)?;
+    let (plan, snap) = make(&host)?;
+    if !plan.refused.is_empty() {
+        return Ok(shown(global, &snap, &plan));
+    }
+    if plan.steps.is_empty() {
+        let notes: String = plan.notes.iter().chain(&plan.manual).map(|note| format!("{note}\n")).collect();
+        console::stderr(&notes);
+        return Ok(Answer::yes(report::transaction::nothing(global.json)));
+    }
+    let options = global.host_options();
+    if !global.json {
+        let next = Next { options: &options, ..Next::default() };
+        console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &next));
+    }
+    consent(yes, "Apply this?")?;
+    let host = host.heeding(Interrupt::watch());
+    let session = Session::open(&host, Caller::new())?;
+    session.recover(&mut |event| progress.tell(event))?;
+    let applied = session.apply(&plan, &mut |event| progress.tell(event))?;
+    Ok(Answer::yes(match global.json {
+        true => report::transaction::applied_json(applied.id, &plan),
+        false => report::transaction::applied(&global.style(), applied.id, &plan, &options),
+    }))
+}
+
+/// A plan that is only shown: because it is refused, or nothing is to be changed.
+pub(super) fn shown(global: &Global, snap: &Snapshot, plan: &Plan) -> Answer {
+    let text = match global.json {
+        true => report::plan::json(plan),
+        false => {
+            let options = global.host_options();
+            let next = Next { options: &options, verbose: global.verbose, ..Next::default() };
+            report::plan::text(&global.style(), snap, plan, &next)
+        }
+    };
+    if plan.refused.is_empty() {
+        return Answer::yes(text);
+    }
+    let mut guards: Vec<&str> = plan.refused.iter().map(|refusal| refusal.guard).collect();
+    guards.dedup();
+    console::stderr(&format!("vfioneer: refused ({}): nothing was changed\n", guards.join(", ")));
+    Answer { text, code: REFUSED }
 }
 
 /// Asks, where the options do not answer already.

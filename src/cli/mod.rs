@@ -15,12 +15,14 @@ mod probe;
 mod reset;
 mod rollback;
 mod rom;
+mod setup;
 mod verify;
 mod vm;
 
 use crate::error::{Error, Result};
 use crate::facts::{self, Needs, Snapshot};
 use crate::host::{Host, Kind, Tree, archive, console};
+pub(crate) use crate::parse::shell::quoted;
 use crate::report::{self, Style, plain};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -78,6 +80,8 @@ enum Verb {
     List(list::ListArgs),
     /// Say what stands in the way of passthrough, what is wrong, useless or dangerous, with evidence
     Check(check::CheckArgs),
+    /// Do all of it: check, plan, apply, after the reboot verify, and give the VM the devices
+    Setup(setup::SetupArgs),
     /// Show what would change on this host for a goal, and why; nothing is changed
     Plan(plan::PlanArgs),
     /// Change this host as a plan says, in one transaction that is undone if anything fails
@@ -193,6 +197,7 @@ fn run(cli: &Cli) -> Result<Answer> {
         Some(Verb::Plan(args)) => plan::run(&cli.global, args),
         Some(Verb::Verify(args)) => verify::run(&cli.global, args),
         Some(Verb::Probe(args)) => probe::run(&cli.global, args),
+        Some(Verb::Setup(args)) => setup::run(&cli.global, args),
         Some(Verb::Apply(args)) => apply::run(&cli.global, args),
         Some(Verb::Rollback(args)) => rollback::run(&cli.global, args),
         Some(Verb::Bind(args)) => bind::bind(&cli.global, args),
@@ -330,13 +335,4 @@ impl Global {
 /// A transaction's number, as clap reads it.
 fn transaction(text: &str) -> std::result::Result<u32, String> {
     text.parse().map_err(|_| "give a number that `vfioneer history` shows".to_owned())
-}
-
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c) || (!c.is_ascii() && !c.is_control());
-    if !word.is_empty() && word.chars().all(harmless) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -1,5 +1,6 @@
 //! `vfioneer plan`: what would change on this host for a goal, and why.
 
+use super::change::REFUSED;
 use super::{Answer, Global, quoted, rom};
 use crate::checks::{self, Severity};
 use crate::error::{Error, Result};
@@ -50,9 +51,6 @@ pub struct GoalArgs {
     #[arg(long, value_name = "N")]
     vfs: Option<u16>,
 }
-
-/// The exit code where a guard refuses; the reasons are the result.
-const REFUSED: u8 = 3;
 
 /// Arguments of `plan`.
 #[derive(Args, Debug)]

@@ -2,6 +2,7 @@
 
 use super::change::{self, Progress, REBOOT};
 use super::{Answer, Global};
+use crate::apply::setup::Setup;
 use crate::apply::{Recovered, Session, rollback};
 use crate::error::{Error, Result};
 use crate::host::{Caller, console};
@@ -60,6 +61,11 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
         }
     };
     let done = session.rollback(transaction, &mut |event| progress.tell(event))?;
+    if Setup::load(&host)?.is_some() {
+        // It would do all of it again.
+        Setup::forget(&host)?;
+        console::stderr("The setup that was open is given up.\n");
+    }
     let text = match global.json {
         true => report::transaction::rolled_back_json(&done),
         false => report::transaction::rolled_back(&global.style(), &done),

@@ -17,7 +17,7 @@ use clap::Args;
 const NOT_KNOWN: u8 = 3;
 
 /// Arguments of `verify`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "Exit codes: 0 all of it is true, 1 something is not, 2 usage,\n\
     3 nothing was applied, or something cannot be known (not root).")]
 pub struct VerifyArgs {
@@ -88,7 +88,14 @@ fn probed(host: &TreeMut, snap: &Snapshot, expect: &[Expectation]) -> Vec<Outcom
     outcomes
 }
 
-/// The last transaction, and, if it gave no device to a VM (a hook, a repair), those before it down to the one that did: their expectations
+/// True if it has a device given to vfio; not if it only says so in a VM's configuration.
+fn gave_devices(transaction: &Transaction) -> bool {
+    let about =
+        |expect: &Expectation| matches!(expect, Expectation::Driver { .. } | Expectation::VirtualFunctions { .. });
+    transaction.plan.expect.iter().any(about)
+}
+
+/// The last transaction, and, if it gave no device to vfio (a VM's configuration, a hook, a repair), those before it down to the one that did: their expectations
 /// count as well. The oldest first.
 fn with_devices(host: &dyn Host, args: &VerifyArgs, last: &Transaction) -> Result<Vec<Transaction>> {
     let mut chain = vec![last.clone()];
@@ -97,7 +104,7 @@ fn with_devices(host: &dyn Host, args: &VerifyArgs, last: &Transaction) -> Resul
     }
     let earlier = history::all(host)?.into_iter().rev().filter_map(|entry| entry.transaction.ok());
     for mut one in earlier.filter(|one| one.id < last.id && one.journal.is_in_effect()) {
-        if chain.last().is_some_and(|newest| !newest.plan.devices.is_empty()) {
+        if chain.last().is_some_and(gave_devices) {
             break;
         }
         let later: Vec<&Expectation> = chain.iter().flat_map(|later| &later.plan.expect).collect();

@@ -1,6 +1,9 @@
 //! `vfioneer vm`: the VMs of this host and the devices that they are given.
 
+mod attach;
 mod guest;
+mod nova;
+mod render;
 
 use super::{Answer, Global};
 use crate::checks::{self, Finding, Subject};
@@ -19,6 +22,12 @@ pub enum VmVerb {
     List,
     /// Show one VM's devices, where its configuration names them, how they are now, and what stands in their way
     Show(ShowArgs),
+    /// Give a VM devices, from its next start on
+    Attach(attach::AttachArgs),
+    /// Take devices from a VM, from its next start on
+    Detach(attach::DetachArgs),
+    /// Print what a VM is given these devices by: a command, XML, configuration; nothing is changed
+    Render(render::RenderArgs),
     /// Write what helps with a device inside its VM: MSI for Windows, checks for Linux, and a page about this device
     Guest(guest::GuestArgs),
 }
@@ -27,13 +36,24 @@ pub enum VmVerb {
 #[derive(Args, Debug)]
 pub struct ShowArgs {
     /// The VM's number or name; `libvirt:NAME` where two hypervisors have one of that name
-    vm: String,
+    #[arg(required_unless_present = "nova", conflicts_with = "nova")]
+    vm: Option<String>,
+    /// Show instead which devices nova may give away, to which alias, and which never, and why
+    #[arg(long)]
+    nova: bool,
+    /// With --nova: can this host serve a flavor with this property? 'pci_passthrough:alias=a1:2'
+    #[arg(long, value_name = "PROPERTY", requires = "nova")]
+    flavor: Option<String>,
 }
 
 pub(super) fn run(global: &Global, verb: &VmVerb) -> Result<Answer> {
     match verb {
         VmVerb::List => list(global),
-        VmVerb::Show(args) => show(global, args),
+        VmVerb::Show(ShowArgs { vm: Some(vm), .. }) => show(global, vm),
+        VmVerb::Show(args) => nova::show(global, args.flavor.as_deref()),
+        VmVerb::Attach(args) => attach::attach(global, args),
+        VmVerb::Detach(args) => attach::detach(global, args),
+        VmVerb::Render(args) => render::run(global, args),
         VmVerb::Guest(args) => guest::run(global, args),
     }
 }
@@ -46,9 +66,9 @@ fn list(global: &Global) -> Result<Answer> {
     }))
 }
 
-fn show(global: &Global, args: &ShowArgs) -> Result<Answer> {
+fn show(global: &Global, vm: &str) -> Result<Answer> {
     let snap = global.snapshot(Needs::ALL)?;
-    let vm = select(&snap, &args.vm)?;
+    let vm = select(&snap, vm)?;
     let functions: Vec<Address> =
         vm.devices.iter().flat_map(|device| snap.hypervisor.functions(device, &snap.pci)).collect();
     let findings = about(&snap, vm, &functions);
@@ -78,8 +98,14 @@ fn about(snap: &Snapshot, vm: &Vm, functions: &[Address]) -> Vec<Finding> {
     findings
 }
 
+/// A VM that another node has.
+fn elsewhere<'a>(snap: &'a Snapshot, wanted: &str) -> Option<&'a (String, String)> {
+    let id = wanted.strip_prefix("proxmox:").unwrap_or(wanted);
+    snap.hypervisor.elsewhere.iter().find(|(known, _)| known == id)
+}
+
 /// The VM of a number, or of a name that only one has.
-fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
+pub(super) fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
     let all = &snap.hypervisor.vms;
     let is = |vm: &&Vm| {
         let named = |name: &str| vm.id == name || vm.name == name;
@@ -93,6 +119,10 @@ fn select<'a>(snap: &'a Snapshot, wanted: &str) -> Result<&'a Vm> {
     };
     match found.as_slice() {
         [one] => Ok(one),
+        [] if let Some((id, node)) = elsewhere(snap, wanted) => Err(Error::refused(format!(
+            "VM {id} is on node {node} of this cluster, and vfioneer changes and shows its own host only"
+        ))
+        .hint(format!("run the command on {node}, or move the VM here first: qm migrate {id} NODE, on {node}"))),
         [] if all.is_empty() => Err(Error::usage(format!("there is no VM {wanted:?}: no VM was found on this host"))
             .hint(report::vm::why_none(snap))),
         [] => {

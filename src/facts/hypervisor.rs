@@ -5,12 +5,16 @@
 
 pub mod libvirt;
 mod machine;
+mod nodes;
 pub mod nova;
 pub mod proxmox;
 mod qemu;
+mod qemu_files;
 mod rom_place;
 
 pub use machine::{Firmware, Machine, Part};
+pub use nodes::Node;
+pub use qemu_files::QemuFiles;
 pub use rom_place::{RomPlace, rom_places};
 
 use super::pci::Pci;
@@ -94,6 +98,8 @@ pub struct Vm {
     pub devices: Vec<VmDevice>,
     /// How it is made; none where its configuration is not known, or is no whole one.
     pub machine: Option<Machine>,
+    /// nova made it, and writes its configuration anew at every start.
+    pub of_nova: bool,
 }
 
 /// A container that has device nodes of this host (Proxmox VE's `devN`): the host's driver must keep the device.
@@ -125,6 +131,10 @@ pub struct Hypervisor {
     pub kinds: Vec<(HypervisorKind, Option<String>)>,
     /// Their VMs, running or not.
     pub vms: Vec<Vm>,
+    /// This node's name in its Proxmox VE cluster.
+    pub node: Option<String>,
+    /// VMs that other nodes of the cluster have: number and node.
+    pub elsewhere: Vec<(String, String)>,
     /// Containers with device nodes.
     pub containers: Vec<Container>,
     /// nova's `[pci]` lines: which devices the compute service may give away.
@@ -135,6 +145,10 @@ pub struct Hypervisor {
     pub layer_hooks: Vec<String>,
     /// Other configuration that matters: nova.conf's `[pci]`, hooks, mappings.
     pub files: Vec<TextFile>,
+    /// QEMU's UEFI firmware that is here.
+    pub firmware: Vec<&'static QemuFiles>,
+    /// Device nodes by which containers use graphics cards.
+    pub nodes: Vec<Node>,
     /// What could not be read.
     pub unread: Vec<(String, crate::host::Why)>,
 }
@@ -210,7 +224,8 @@ fn there(host: &dyn Host, path: &str) -> bool {
 
 /// Finds hypervisors and VMs.
 pub fn collect(host: &dyn Host) -> Hypervisor {
-    let mut all = Hypervisor::default();
+    let mut all =
+        Hypervisor { firmware: qemu_files::found(host), nodes: nodes::collect(host), ..Hypervisor::default() };
     proxmox::collect(host, &mut all);
     libvirt::collect(host, &mut all);
     nova::collect(host, &mut all);

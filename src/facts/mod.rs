@@ -174,6 +174,13 @@ pub struct Snapshot {
     pub log: Fact<TextFile>,
 }
 
+impl Snapshot {
+    /// True for the running machine itself: its daemons can be asked.
+    pub fn is_live(&self) -> bool {
+        matches!(self.origin, Origin::Host(Kind::Live, _))
+    }
+}
+
 /// Reads what is needed from a host.
 pub fn collect(host: &dyn Host, needs: Needs) -> Snapshot {
     let kernel = kernel::collect(host, needs);

@@ -33,6 +33,8 @@ pub enum UseKind {
     Display,
     /// A process has a device node of it open.
     Process,
+    /// A container has device nodes of it, which its driver on the host makes.
+    Container,
     /// A running VM has it.
     RunningVm,
     /// Virtual functions of it are in use.
@@ -143,6 +145,7 @@ pub fn collect(host: &dyn Host, pci: &Pci, hypervisor: &Hypervisor) -> Usage {
     storage::collect(&mut finder);
     network::collect(&mut finder);
     process::collect(&mut finder);
+    process::containers(&mut finder, hypervisor);
     virtual_use::running(&mut finder, hypervisor);
     virtual_use::parts(&mut finder);
     display::collect(&mut finder);

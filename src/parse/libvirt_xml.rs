@@ -82,15 +82,20 @@ pub struct Domain {
     pub state: Option<String>,
 }
 
-/// Parses a `<domain>` or `<domstatus>` document; the error says what is wrong and where.
-pub fn parse(text: &str) -> Result<Domain, String> {
+/// The tree of a text, and the bytes of white space in front of it. The error says what is wrong and where.
+pub(super) fn document(text: &str) -> Result<(Document<'_>, usize), String> {
     if text.len() > TEXT_LIMIT {
         return Err(format!("{} bytes are too many for a domain", text.len()));
     }
     // libvirt writes a comment in front of each file; virsh's output can be preceded by blank lines.
     let options = ParsingOptions { nodes_limit: 200_000, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text.trim_start(), options).map_err(|error| error.to_string())?;
-    let skipped = text.len() - text.trim_start().len();
+    Ok((document, text.len() - text.trim_start().len()))
+}
+
+/// Parses a `<domain>` or `<domstatus>` document; the error says what is wrong and where.
+pub fn parse(text: &str) -> Result<Domain, String> {
+    let (document, skipped) = document(text)?;
     let skipped = text.get(..skipped).unwrap_or_default().matches('\n').count();
     let root = document.root_element();
     let domain = match root.tag_name().name() {
@@ -113,14 +118,14 @@ pub fn parse(text: &str) -> Result<Domain, String> {
     })
 }
 
-fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| child.has_tag_name(name))
 }
 
 /// The namespace of nova's metadata (nova/virt/libvirt/config.py `NOVA_NS`), without its version.
 const NOVA: &str = "http://openstack.org/xmlns/libvirt/nova";
 /// <https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands>
-const QEMU: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
+pub(super) const QEMU: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// A text and what was cut off in front of it.
 struct Source<'a, 'i> {
@@ -204,23 +209,29 @@ fn kib(number: &str, unit: &str) -> Option<u64> {
     number.checked_mul(bytes).map(|bytes| bytes >> 10)
 }
 
-/// `<hostdev type='pci'>`, `<interface type='hostdev'>` and `<disk type='nvme'>` take a PCI function of the host.
-fn device(text: &Source<'_, '_>, node: Node<'_, '_>) -> Option<HostDevice> {
+/// The element that names the host's function, of a device that takes one: `<hostdev type='pci'>`, `<interface type='hostdev'>` and
+/// `<disk type='nvme'>`.
+fn source_address<'a, 'i>(node: Node<'a, 'i>) -> Option<Node<'a, 'i>> {
     let source = child(node, "source");
     let takes = match (node.tag_name().name(), node.attribute("type")) {
         ("hostdev", Some("pci")) | ("interface", Some("hostdev")) => true,
         ("disk", Some("nvme")) => source.and_then(|s| s.attribute("type")) == Some("pci"),
         _ => false,
     };
-    if !takes {
-        return None;
-    }
     let source = source.unwrap_or(node);
     let at = child(source, "address").unwrap_or(source);
-    let usb = at.attribute("type").is_some_and(|kind| kind != "pci");
-    if usb {
-        return None;
-    }
+    let other = at.attribute("type").is_some_and(|kind| kind != "pci");
+    (takes && !other).then_some(at)
+}
+
+/// The host's function that a device element takes.
+pub(super) fn source_of(node: Node<'_, '_>) -> Option<Address> {
+    address(source_address(node)?).ok()
+}
+
+fn device(text: &Source<'_, '_>, node: Node<'_, '_>) -> Option<HostDevice> {
+    let at = source_address(node)?;
+    let source = child(node, "source").unwrap_or(node);
     let (line, text) = text.line(at);
     Some(HostDevice {
         address: address(at),
@@ -246,7 +257,7 @@ fn address(node: Node<'_, '_>) -> Result<Address, String> {
 }
 
 /// A number as C's `strtoul` with base 0 reads it, which libvirt's `virXMLPropUInt` uses: `0x1f`, `037`, `31`.
-fn integer(text: &str) -> Option<u32> {
+pub(super) fn integer(text: &str) -> Option<u32> {
     let text = text.trim();
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => (hex, 16),

@@ -8,6 +8,17 @@
 
 use std::ops::Range;
 
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let harmless =
+        |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c) || (!c.is_ascii() && !c.is_control());
+    // `=` in front is a command's path to zsh.
+    if !word.is_empty() && !word.starts_with('=') && word.chars().all(harmless) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// Whose rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {

@@ -49,6 +49,8 @@ pub const NAMES: &[(&str, &str)] = &[
     ("slices", "a device whose VFs or mediated devices are in use"),
     ("group", "all of the IOMMU group: what was not chosen, too"),
     ("acs-override", "isolation that pcie_acs_override only pretends"),
+    ("container", "a device whose nodes a container has: the container loses it"),
+    ("other-vm", "a device that another VM is given, too: only one of them can run"),
     ("rom", "a ROM file that is damaged or another card's"),
     ("unsafe-interrupts", "devices without interrupt remapping"),
 ];
@@ -97,8 +99,13 @@ fn is_repaired(case: &Case<'_>, claim: &Claim) -> bool {
 
 impl Refusal {
     /// One that `--allow` lifts; its sentence is `guard-<id>`.
-    fn allowable(guard: &'static str, id: &str, subject: impl ToString, values: &[(&str, &str)]) -> Refusal {
+    pub(super) fn allowable(guard: &'static str, id: &str, subject: impl ToString, values: &[(&str, &str)]) -> Refusal {
         Refusal { guard, subject: subject.to_string(), reason: said(&format!("guard-{id}"), values), allowable: true }
+    }
+
+    /// One that nothing lifts, with a sentence of somebody else's.
+    pub(super) fn told(guard: &'static str, subject: impl ToString, reason: String) -> Refusal {
+        Refusal { guard, subject: subject.to_string(), reason, allowable: false }
     }
 
     /// One that nothing lifts; its sentence is `guard-<id>`.

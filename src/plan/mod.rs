@@ -21,6 +21,7 @@ pub mod reset;
 mod rom;
 mod sriov;
 mod texts;
+pub mod vm;
 mod words;
 
 use crate::adapters::boot::{self, WordChange};

@@ -7,9 +7,12 @@ use crate::adapters::vm::rom_file;
 use crate::checks::pages::message;
 use crate::checks::rom::{Question, findings};
 use crate::checks::{Finding, Severity};
+use crate::facts::hypervisor::HypervisorKind;
 use crate::facts::pci::Function;
 use crate::goal::RomFile;
+use crate::parse::address::Address;
 use crate::parse::rom::Rom;
+use crate::steps::reasons::reason;
 
 /// The ROM of a goal and the card that it is for.
 struct Wanted<'a> {
@@ -22,6 +25,14 @@ impl Wanted<'_> {
     fn findings(&self) -> Vec<Finding> {
         let (name, bytes, rom) = (self.file.path.as_str(), self.file.bytes.as_slice(), &self.rom);
         findings(&Question { name, bytes, rom, card: Some(self.card), firmware: None })
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        let doubtful = self.findings().into_iter().filter(|finding| finding.severity == Severity::Warning);
+        let told = |finding: Finding| {
+            said("note-rom", &[("file", &self.file.path), ("message", &message(&finding)), ("id", finding.id)])
+        };
+        doubtful.map(told).collect()
     }
 }
 
@@ -50,9 +61,16 @@ pub(super) fn objections(case: &Case<'_>) -> Vec<(String, String)> {
 pub(super) fn work(case: &Case<'_>) -> Work {
     let Some(wanted) = wanted(case) else { return Work::default() };
     let mut work = rom_file::work(case.snap, wanted.card, wanted.file, case.goal.vm.as_deref());
-    let doubtful = wanted.findings().into_iter().filter(|finding| finding.severity == Severity::Warning);
-    work.notes.extend(doubtful.map(|finding| {
-        said("note-rom", &[("file", &wanted.file.path), ("message", &message(&finding)), ("id", finding.id)])
-    }));
+    work.notes.extend(wanted.doubts());
     work
+}
+
+/// The same for a VM of that hypervisor, and the function and path that its configuration is to name. Fails with a sentence.
+pub(super) fn for_vm(case: &Case<'_>, kind: HypervisorKind) -> Result<(Option<(Address, String)>, Work), String> {
+    let Some(wanted) = wanted(case) else { return Ok((None, Work::default())) };
+    let Some((path, mut work)) = rom_file::for_vm(case.snap, wanted.card, wanted.file, kind) else {
+        return Err(reason("rom-file-no-place", &[("device", &wanted.card.name()), ("file", &wanted.file.path)]));
+    };
+    work.notes.extend(wanted.doubts());
+    Ok((Some((wanted.card.address, path)), work))
 }

@@ -65,6 +65,7 @@ pub fn applied(style: &Style, id: u32, plan: &Plan, options: &str) -> String {
     let steps = count(plan.steps.len(), "step", "steps");
     let next = match plan.reboot {
         true => format!("Next: reboot, then vfioneer {options}verify"),
+        false if plan.expect.is_empty() => "No reboot is needed.".to_owned(),
         false => format!("No reboot is needed. Next: vfioneer {options}verify"),
     };
     format!("{} as transaction {id}: {steps}.\n{next}\nTo undo it: vfioneer {options}rollback\n", style.good("Applied"))

@@ -16,6 +16,8 @@ e2fsprogs            /sbin/debugfs
 btrfs-progs          /sbin/mkfs.btrfs
 xfsprogs             /sbin/mkfs.xfs
 ovmf                 /usr/share/OVMF/OVMF_CODE_4M.fd
+libvirt-clients      /usr/bin/virt-xml-validate
+libxml2-utils        /usr/bin/xmllint
 kmod                 /sbin/depmod
 pciutils             /usr/bin/lspci
 cpio                 /usr/bin/cpio

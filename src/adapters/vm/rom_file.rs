@@ -4,11 +4,11 @@
 //! VM already uses is never replaced by another one.
 
 use crate::adapters::Work;
+use crate::facts::Snapshot;
 use crate::facts::hypervisor::{HypervisorKind, RomPlace, rom_places};
 use crate::facts::pci::Function;
-use crate::facts::{Origin, Snapshot};
 use crate::goal::RomFile;
-use crate::host::{Fact, Kind};
+use crate::host::Fact;
 use crate::steps::reasons::reason;
 use crate::steps::{Expectation, Step, sha256};
 
@@ -17,14 +17,27 @@ const DIGITS: usize = 12;
 
 /// The file, if it is not there yet, and how a VM's configuration names it.
 pub fn work(snap: &Snapshot, card: &Function, rom: &RomFile, vm: Option<&str>) -> Work {
-    let mut work = Work::default();
     let device = card.name();
     let Some(place) = place(snap, vm) else {
-        work.manual.push(reason("rom-file-no-place", &[("device", &device), ("file", &rom.path)]));
-        return work;
+        let manual = vec![reason("rom-file-no-place", &[("device", &device), ("file", &rom.path)])];
+        return Work { manual, ..Work::default() };
     };
-    let live = matches!(snap.origin, Origin::Host(Kind::Live, _));
-    let inside = rom.path.strip_prefix(&place.dir).and_then(|rest| rest.strip_prefix('/')).filter(|_| live);
+    let (path, mut work) = placed(snap, card, rom, place);
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let reference = place.reference.replace("{name}", name).replace("{path}", &path);
+    work.notes.push(reason("rom-file-reference", &[("device", &device), ("reference", &reference)]));
+    work
+}
+
+/// The file's path where that VM's hypervisor reads it, and the file if it is not there yet; `None` if that one takes no ROM file.
+pub fn for_vm(snap: &Snapshot, card: &Function, rom: &RomFile, kind: HypervisorKind) -> Option<(String, Work)> {
+    let place = rom_places().iter().find(|place| place.hypervisor == kind)?;
+    Some(placed(snap, card, rom, place))
+}
+
+fn placed(snap: &Snapshot, card: &Function, rom: &RomFile, place: &RomPlace) -> (String, Work) {
+    let mut work = Work::default();
+    let inside = rom.path.strip_prefix(&place.dir).and_then(|rest| rest.strip_prefix('/')).filter(|_| snap.is_live());
     let name = inside.map_or_else(|| name(card, &rom.bytes), str::to_owned);
     let path = format!("{}/{name}", place.dir);
     let wanted = sha256(&rom.bytes);
@@ -33,13 +46,11 @@ pub fn work(snap: &Snapshot, card: &Function, rom: &RomFile, vm: Option<&str>) -
         _ => None,
     };
     if inside.is_none() && before.as_ref() != Some(&wanted) {
-        let why = reason("rom-file", &[("device", &device)]);
+        let why = reason("rom-file", &[("device", &card.name())]);
         work.files.push(Step::write_binary(&path, before, rom.bytes.clone(), 0o644, why));
     }
-    let reference = place.reference.replace("{name}", &name).replace("{path}", &path);
-    work.notes.push(reason("rom-file-reference", &[("device", &device), ("reference", &reference)]));
-    work.expect.push(Expectation::File { path, sha256: Some(wanted) });
-    work
+    work.expect.push(Expectation::File { path: path.clone(), sha256: Some(wanted) });
+    (path, work)
 }
 
 /// Where the VM's hypervisor reads it, or the first one of this host; `None` if those that are here take no ROM file.
@@ -63,6 +74,8 @@ fn name(card: &Function, bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::checks::testing::{self as t, GPU};
+    use crate::facts::Origin;
+    use crate::host::Kind;
 
     fn rom(path: &str) -> RomFile {
         RomFile { path: path.into(), bytes: b"rom".to_vec() }

@@ -2,23 +2,21 @@
 
 use super::SettingsArgs;
 use crate::adapters::vm::hook::{Place, Wanted};
-use crate::apply::Session;
-use crate::cli::change::{self, Progress, consent};
+use crate::cli::change;
 use crate::cli::{Answer, Global};
 use crate::error::{Error, Result};
 use crate::facts::hooks::{self, PROGRAM};
 use crate::facts::hypervisor::{self, HypervisorKind};
 use crate::facts::{Needs, Snapshot};
 use crate::host::change::Command;
-use crate::host::{Caller, Fact, Host, HostMut, Interrupt, Kind, TreeMut, console};
+use crate::host::{Fact, Host, HostMut, Kind, TreeMut, console};
 use crate::live::vm::given::{Book, Given};
 use crate::live::vm::managed;
 use crate::parse::address::Address;
 use crate::parse::vm_settings::VmSettings;
 use crate::parse::{elf, libvirt_xml};
 use crate::plan::{self, Plan};
-use crate::report::plan::Next;
-use crate::report::{self, Style, plain};
+use crate::report::plain;
 use clap::Args;
 use std::time::Duration;
 
@@ -122,7 +120,7 @@ pub(super) fn install(global: &Global, args: &InstallArgs) -> Result<Answer> {
     if place == Place::Libvirt && host.kind() == Kind::Live {
         rehearse(&host, &snap, &plan)?;
     }
-    apply(global, host, args.yes, &make)
+    change::transaction(global, host, args.yes, &make)
 }
 
 /// What VMs have now, for whoever takes their hook away.
@@ -156,37 +154,7 @@ pub(super) fn remove(global: &Global, args: &RemoveArgs) -> Result<Answer> {
         }
         Ok((plan, snap))
     };
-    apply(global, host, args.yes, &make)
-}
-
-/// Makes the plan for a host.
-type Make<'a> = &'a dyn Fn(&TreeMut) -> Result<(Plan, Snapshot)>;
-
-/// Shows the plan, asks, and applies it as a transaction.
-fn apply(global: &Global, host: TreeMut, yes: bool, make: Make<'_>) -> Result<Answer> {
-    let mut progress = Progress::new(global);
-    let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
-    change::is_whole(&recovered)?;
-    let (plan, snap) = make(&host)?;
-    if plan.steps.is_empty() {
-        let notes: String = plan.notes.iter().map(|note| format!("{note}\n")).collect();
-        console::stderr(&notes);
-        return Ok(Answer::yes(report::transaction::nothing(global.json)));
-    }
-    let options = global.host_options();
-    if !global.json {
-        let shown = Next { options: &options, ..Next::default() };
-        console::stderr(&report::plan::text(&Style::stderr(), &snap, &plan, &shown));
-    }
-    consent(yes, "Apply this?")?;
-    let host = host.heeding(Interrupt::watch());
-    let session = Session::open(&host, Caller::new())?;
-    session.recover(&mut |event| progress.tell(event))?;
-    let applied = session.apply(&plan, &mut |event| progress.tell(event))?;
-    Ok(Answer::yes(match global.json {
-        true => report::transaction::applied_json(applied.id, &plan),
-        false => report::transaction::applied(&global.style(), applied.id, &plan, &options),
-    }))
+    change::transaction(global, host, args.yes, &make)
 }
 
 /// The program's file, where it has to be copied first.

@@ -85,11 +85,13 @@ fn vm(host: &dyn Host, all: &mut Hypervisor, path: &str, name: &str, running: Fa
         config,
         devices: Vec::new(),
         machine: None,
+        of_nova: false,
     };
     let parsed = vm.config.as_ref().and_then(|file| Fact::from(libvirt_xml::parse(&file.text)));
     match parsed {
         Fact::Known(domain) => {
             vm.devices = devices(path, &domain);
+            vm.of_nova = domain.of_nova;
             vm.machine = Some(Machine::of_libvirt(path, &domain));
             let title = [domain.title, domain.name].into_iter().find(|text| !text.is_empty());
             vm.name = title.unwrap_or(vm.name);

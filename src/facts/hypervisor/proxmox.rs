@@ -53,6 +53,7 @@ pub(super) fn collect(host: &dyn Host, all: &mut Hypervisor) {
     if let Fact::Known(file) = all.file(host, MAPPINGS) {
         all.files.push(file);
     }
+    nodes(host, all);
     let dir = directory(host, "qemu-server");
     for name in all.names(host, &dir) {
         let Some(id) = name.strip_suffix(".conf").filter(|id| id.bytes().all(|b| b.is_ascii_digit())) else { continue };
@@ -67,6 +68,7 @@ pub(super) fn collect(host: &dyn Host, all: &mut Hypervisor) {
             name: title.unwrap_or_default(),
             running: running(host, id),
             devices: devices(&path, text),
+            of_nova: false,
             machine: config.known().map(|file| Machine::of_proxmox(&path, &file.text)),
             config,
         });
@@ -81,6 +83,24 @@ fn directory(host: &dyn Host, kind: &str) -> String {
     match nodes.as_slice() {
         [node] if host.exists(&link) == Fact::Known(false) => format!("/etc/pve/nodes/{node}/{kind}"),
         _ => link,
+    }
+}
+
+/// Which node this is, and the VMs of the others: `/etc/pve/local` is a link to this node's directory (pmxcfs(8)), as are those of guests.
+fn nodes(host: &dyn Host, all: &mut Hypervisor) {
+    let nodes = all.names(host, "/etc/pve/nodes");
+    let links = ["/etc/pve/local", "/etc/pve/qemu-server"].into_iter().filter_map(|link| host.link(link).into_known());
+    let named =
+        |target: String| target.strip_prefix("nodes/").map(|rest| rest.split('/').next().unwrap_or(rest).to_owned());
+    all.node = match nodes.as_slice() {
+        [node] => Some(node.clone()),
+        _ => links.into_iter().find_map(named),
+    };
+    let Some(own) = all.node.clone() else { return };
+    for node in nodes.iter().filter(|node| **node != own) {
+        let guests = host.entries(&format!("/etc/pve/nodes/{node}/qemu-server")).into_known().unwrap_or_default();
+        let ids = guests.iter().filter_map(|name| name.strip_suffix(".conf"));
+        all.elsewhere.extend(ids.map(|id| (id.to_owned(), node.clone())));
     }
 }
 

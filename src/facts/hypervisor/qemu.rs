@@ -46,7 +46,7 @@ fn add(all: &mut Hypervisor, pid: &str, path: &str, qemu: Qemu) {
     all.kinds.push((kind, None));
     let config = Fact::Unknown(Why::Io("only its process is to be seen".into()));
     let name = if qemu.name.is_empty() { id.clone() } else { qemu.name };
-    all.vms.push(Vm { kind, id, name, running: Fact::Known(true), config, devices, machine: None });
+    all.vms.push(Vm { kind, id, name, running: Fact::Known(true), config, devices, machine: None, of_nova: false });
 }
 
 /// Mappings and ids are resolved to addresses when a VM starts; a second entry for them does no harm.

@@ -195,7 +195,16 @@ fn add_vm(
         snap.hypervisor.kinds.push((kind, None));
     }
     let running = super::unknown();
-    snap.hypervisor.vms.push(Vm { kind, id, name, running, config: Fact::Known(file), devices, machine });
+    snap.hypervisor.vms.push(Vm {
+        kind,
+        id,
+        name,
+        running,
+        config: Fact::Known(file),
+        devices,
+        machine,
+        of_nova: false,
+    });
 }
 
 fn add_xml(snap: &mut Snapshot, name: &str, file: TextFile, section: &Section) {

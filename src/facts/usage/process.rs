@@ -2,6 +2,7 @@
 
 use super::{Finder, UseKind};
 use crate::facts::Evidence;
+use crate::facts::hypervisor::Hypervisor;
 use crate::facts::pci::is_vfio_driver;
 use crate::host::{Fact, Why};
 use crate::parse::address::Address;
@@ -64,6 +65,18 @@ pub(super) fn collect(finder: &mut Finder<'_>) {
         None if own_view => Fact::Unknown(Why::Io("processes outside this container are not to be seen".into())),
         None => Fact::Known(()),
     };
+}
+
+/// Which functions containers have nodes of, running or not.
+pub(super) fn containers(finder: &mut Finder<'_>, hypervisor: &Hypervisor) {
+    let mut nodes = Nodes::default();
+    for container in &hypervisor.containers {
+        let by = format!("container {}", container.id);
+        for (node, evidence) in &container.nodes {
+            let functions = nodes.functions(finder, node);
+            finder.add(&functions, UseKind::Container, &by, evidence);
+        }
+    }
 }
 
 /// What one process has open.

@@ -1,5 +1,6 @@
 use super::{Usage, UseKind, collect};
-use crate::facts::hypervisor::{self, Hypervisor};
+use crate::facts::Evidence;
+use crate::facts::hypervisor::{self, Container, Hypervisor};
 use crate::facts::pci::{Function, Header, Ids, Pci, Seen, Sriov};
 use crate::host::{Builder, Fact, Recorded, Why};
 use crate::parse::address::Address;
@@ -271,6 +272,18 @@ fn process(host: &mut Builder, pid: u32, comm: &str, open: &[&str]) {
     for (fd, target) in open.iter().enumerate() {
         host.add_link(&format!("/proc/{pid}/fd/{fd}"), target);
     }
+}
+
+#[test]
+fn nodes_of_containers() {
+    let mut host = Recorded::builder();
+    screen(&mut host);
+    let mut hypervisor = Hypervisor::default();
+    let node = |path: &str| (path.to_owned(), Evidence::new("/etc/pve/lxc/200.conf", path));
+    let nodes = vec![node("/dev/dri/renderD128"), node("/dev/net/tun")];
+    hypervisor.containers.push(Container { id: "200".into(), name: String::new(), nodes });
+    let usage = collect(&host.build(), &pci(vec![function("0000:01:00.0", 0x030000, "amdgpu")]), &hypervisor);
+    assert_eq!(shown(&usage, UseKind::Container), ["0000:01:00.0 container 200"]);
 }
 
 #[test]

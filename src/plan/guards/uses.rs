@@ -94,6 +94,7 @@ fn guard_of(found: &Use) -> Option<&'static str> {
         UseKind::SshSession => "ssh",
         UseKind::Network => "network",
         UseKind::Process | UseKind::RunningVm => "in-use",
+        UseKind::Container => "container",
         // A display server is a process that has a node open.
         UseKind::Display => return found.evidence.source.starts_with("/proc/").then_some("in-use"),
         UseKind::VirtualFunctions | UseKind::Mdev => "slices",

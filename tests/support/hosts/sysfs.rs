@@ -327,6 +327,10 @@ fn users(tree: &mut Tree, dir: &str, function: &Function) {
         let below = at["/sys/".len()..].to_owned();
         tree.insert(format!("/sys/class/drm/card{card}"), Entry::Link(format!("../../{below}")));
         tree.insert(format!("/sys/dev/char/226:{card}"), Entry::Link(format!("../../{below}")));
+        let (node, minor) = (format!("renderD{}", 128 + card), 128 + card);
+        line(tree, format!("{dir}/drm/{node}/dev"), format_args!("226:{minor}"));
+        let below_node = format!("{}/drm/{node}", &dir["/sys/".len()..]);
+        tree.insert(format!("/sys/class/drm/{node}"), Entry::Link(format!("../../{below_node}")));
         for output in &function.outputs {
             line(tree, format!("{at}/card{card}-{output}/status"), "connected");
             line(tree, format!("{at}/card{card}-{output}/enabled"), "enabled");

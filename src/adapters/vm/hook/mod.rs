@@ -7,13 +7,14 @@ mod kolla;
 mod libvirt;
 mod proxmox;
 
+use super::command;
 use crate::adapters::Work;
 use crate::facts::Snapshot;
 use crate::facts::hooks::{Hooks, PROGRAM, SETTINGS};
 use crate::host::Fact;
 use crate::parse::vm_settings::VmSettings;
 use crate::steps::reasons::reason;
-use crate::steps::{Action, Expectation, Step, sha256};
+use crate::steps::{Expectation, Step, sha256};
 
 /// How a script of vfioneer's begins.
 const MARK: &str = "# vfioneer: ";
@@ -134,10 +135,4 @@ fn without(hooks: &Hooks, path: &str) -> Work {
         work.expect.push(Expectation::File { path: path.to_owned(), sha256: None });
     }
     work
-}
-
-/// A command that is its own inverse, or has this one.
-fn command(argv: &[&str], undo: &[&str], touches: &[&str], why: String) -> Step {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    Step { action: Action::Run { argv: words(argv), undo: words(undo), touches: words(touches), fence: None }, why }
 }
