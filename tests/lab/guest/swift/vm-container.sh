@@ -7,11 +7,10 @@ node() {
     basename "$devices/$1"/drm/card*
 }
 
-# rendered_container CARD: the lines of a container that has its node.
-rendered_container() {
-    number=$(cat "$devices/$1/drm/$(node "$1")/dev")
-    echo "lxc.cgroup2.devices.allow = c $number rw"
-    echo "lxc.mount.entry = /dev/dri/$(node "$1") dev/dri/$(node "$1") none bind,create=file 0 0"
+# rendered CARD: the lines for a container that has its node, as vfioneer renders them.
+rendered() {
+    want 0 render vfioneer vm render --target lxc --vm with "$1" >&2
+    sed -n '/^# Plain LXC/,$p' "$out/render"
 }
 
 # contain NAME [LINE…]: runs a container with these lines besides its own. What it says of the nodes is $out/NAME.
@@ -64,7 +63,7 @@ given=$(node "$gpu") other=$(node "$gpu2")
 sed -i "s/NODES/[\"$given\", ${given#card}], [\"$other\", ${other#card}]/" /tmp/look.pl
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 before=$(state "$gpu" "$gpu2")
-contain with "$(rendered_container "$gpu")"
+contain with "$(rendered "$gpu")"
 same 'the container with the GPU' "$given there
 /dev/dri/$given bochs-drm
 /tmp/$given bochs-drm

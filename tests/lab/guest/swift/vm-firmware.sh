@@ -16,10 +16,9 @@ before=$(state "$onboard")
 want 0 bind vfioneer bind "$onboard" --yes
 
 script qemu
-run_vm "$(rendered "$onboard")"
+run_vm --firmware seabios "$onboard"
 wait_until 300 console_says "$line" || problem "the line did not arrive: $(tail -c 500 "$out/vm-console") $(cat "$out/vm-qemu")"
-kill "$vm" 2>/dev/null || true
-wait "$vm" || true
+end_vm
 cp "$out/vm-console" "$out/qemu-console"
 
 script libvirt
@@ -31,12 +30,12 @@ cat >/tmp/domain.xml <<XML
 <features><acpi/></features>
 <devices><controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
 <serial type='file'><source path='$out/vm-console'/></serial>
-<hostdev mode='subsystem' type='pci' managed='no'><source>
-$(echo "$onboard" | sed 's/\(.*\):\(.*\):\(.*\)\.\(.*\)/<address domain="0x\1" bus="0x\2" slot="0x\3" function="0x\4"\/>/')
-</source></hostdev></devices></domain>
+</devices></domain>
 XML
 rm -f "$out/vm-console"
 want 0 define virsh -q define /tmp/domain.xml
+want 0 attach vfioneer vm attach "$onboard" vm --yes
+virsh dumpxml --inactive vm >"$out/domain.xml"
 want 0 start virsh -q start vm
 wait_until 300 console_says "$line" || problem "the line did not arrive with libvirt: $(tail -c 500 "$out/vm-console")"
 off vm || want 0 destroy virsh -q destroy vm

@@ -29,7 +29,6 @@ kept() {
     alike now written || problem "the console is not written to $1"
 }
 
-start_kvm
 twin=$(state "$gpu2")
 before=$(state "$gpu")
 # shellcheck disable=SC2154 # of the cell's cards
@@ -46,7 +45,7 @@ want 0 bind vfioneer bind "$gpu" --yes
 same 'the GPU' vfio-pci "$(driver "$gpu")"
 kept 'when its twin is on vfio'
 picture gpu prepared
-run_vm "$(rendered "$gpu" -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd)"
+run_vm "$gpu"
 tries=60
 while sleep 5 && picture gpu vm && alike vm prepared && [ "$tries" -gt 0 ]; do
     tries=$((tries - 1))
@@ -55,8 +54,7 @@ done
 ! ended "$vm" || problem "the VM has ended: $(cat "$out/vm-qemu")"
 kept 'while a VM has the other'
 ! alike vm now || problem 'both show the same'
-kill "$vm"
-wait "$vm" || true
+end_vm
 kept 'after the VM'
 want 0 unbind vfioneer unbind "$gpu" --yes
 same 'the GPU afterwards' "$before" "$(state "$gpu")"

@@ -56,23 +56,19 @@ start_kvm() {
     [ -c /dev/kvm ] || problem 'there is no KVM'
 }
 
-# rendered ADDRESS [WORD…]: the command of a VM with that function, and these words besides. It has no firmware of UEFI, no disk and no
-# display; its console is $out/vm-console.
-rendered() {
-    [ -c /dev/kvm ] && how='-accel kvm -cpu host' || how='-accel tcg -cpu max'
-    echo "qemu-system-x86_64 -M q35,graphics=off $how -m 256M -nodefaults -display none -vga none"
-    echo "-device pcie-root-port,id=port1,chassis=1 -device vfio-pci,host=$1,bus=port1 -serial file:$out/vm-console"
-    shift
-    echo "$@"
+# run_vm OPTION… ADDRESS: a small VM with that function, by the command that vfioneer renders, as it is; its console is $out/vm-console.
+run_vm() {
+    [ -c /dev/kvm ] || set -- --no-kvm "$@"
+    want 0 vm-command vfioneer vm render --target qemu --memory 512 --cpus 1 "$@"
+    mkdir -p /tmp/vm
+    (cd /tmp/vm && exec sh "$out/vm-command") </dev/null >"$out/vm-console" 2>"$out/vm-qemu" &
+    vm=$!
 }
 
-# run_vm COMMAND: it, in the background; its process is $vm.
-run_vm() {
-    rm -f "$out/vm-console"
-    echo "$1" >"$out/vm-command"
-    # shellcheck disable=SC2086 # a command with its words
-    $1 >"$out/vm-qemu" 2>&1 &
-    vm=$!
+# end_vm: as it is, if it still runs.
+end_vm() {
+    pkill -P "$vm" || true
+    wait "$vm" || true
 }
 
 # ended PROCESS: whether a child is gone.
