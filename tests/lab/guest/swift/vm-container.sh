@@ -73,3 +73,9 @@ same 'the container without' "/tmp/$given refused: Operation not permitted
 /tmp/$other refused: Operation not permitted" "$(cat "$out/without")"
 same 'the GPUs' "$before" "$(state "$gpu" "$gpu2")"
 same 'the driver' bochs-drm "$(driver "$gpu")"
+
+# What a VM is to have is no container's.
+want 0 bind vfioneer bind "$gpu2" --yes
+want 3 both vfioneer vm render --target lxc "$gpu2"
+want 0 unbind vfioneer unbind "$gpu2" --yes
+same 'the GPUs at the end' "$before" "$(state "$gpu" "$gpu2")"

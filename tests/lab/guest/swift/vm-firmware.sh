@@ -8,7 +8,7 @@ script() {
     line="$1 $(cat /proc/sys/kernel/random/uuid)"
     # What is there may be kept by the server's machine for a while.
     rm -f "$out/boot.ipxe"
-    printf '#!ipxe\necho %s\npoweroff\n' "$line" >"$out/boot.ipxe"
+    printf '#!ipxe\necho %s\n' "$line" >"$out/boot.ipxe"
 }
 
 [ ! -e /opt/lib/modules ] || ! grep -q svm /proc/cpuinfo || start_kvm
