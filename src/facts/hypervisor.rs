@@ -14,6 +14,7 @@ mod rom_place;
 
 pub use machine::{Firmware, Machine, Part};
 pub use nodes::Node;
+pub(super) use nodes::nvidia_cards;
 pub use qemu_files::QemuFiles;
 pub use rom_place::{RomPlace, rom_places};
 

@@ -32,7 +32,7 @@ pub(super) fn collect(host: &dyn Host) -> Vec<Node> {
             let numbered = |start: &&str| {
                 name.strip_prefix(*start).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
             };
-            if starts.iter().any(|start| numbered(start)) {
+            if starts.iter().any(numbered) {
                 nodes.extend(of_class(host, &format!("/sys/class/{class}/{name}"), format!("/dev/{dir}/{name}")));
             }
         }
@@ -61,15 +61,22 @@ fn shared(path: &str, driver: &'static str, major: u32, minor: Option<u32>) -> N
     Node { path: path.to_owned(), function: None, driver: Some(driver), major, minor }
 }
 
+/// The NVIDIA driver's minor numbers: `/proc/driver/nvidia/gpus/<address>/information`, `Device Minor: 0`.
+pub(in crate::facts) fn nvidia_cards(host: &dyn Host) -> Vec<(u32, Address)> {
+    let names = host.entries("/proc/driver/nvidia/gpus").into_known().unwrap_or_default();
+    let card = |name: &String| {
+        let text = host.text(&format!("/proc/driver/nvidia/gpus/{name}/information")).into_known()?;
+        let minor = text.lines().find_map(|line| line.strip_prefix("Device Minor:")?.trim().parse().ok())?;
+        Some((minor, Address::parse(name)?))
+    };
+    names.iter().filter_map(card).collect()
+}
+
 fn nvidia(host: &dyn Host, nodes: &mut Vec<Node>) {
-    let cards = host.entries("/proc/driver/nvidia/gpus").into_known().unwrap_or_default();
-    for name in &cards {
-        let text = host.text(&format!("/proc/driver/nvidia/gpus/{name}/information")).into_known().unwrap_or_default();
-        let minor = text.lines().find_map(|line| line.strip_prefix("Device Minor:")?.trim().parse().ok());
-        if let (Some(minor), Some(function)) = (minor, Address::parse(name)) {
-            let path = format!("/dev/nvidia{minor}");
-            nodes.push(Node { path, function: Some(function), driver: None, major: NVIDIA, minor: Some(minor) });
-        }
+    let cards = nvidia_cards(host);
+    for (minor, function) in &cards {
+        let path = format!("/dev/nvidia{minor}");
+        nodes.push(Node { path, function: Some(*function), driver: None, major: NVIDIA, minor: Some(*minor) });
     }
     if cards.is_empty() {
         return;

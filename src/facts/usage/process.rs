@@ -2,7 +2,7 @@
 
 use super::{Finder, UseKind};
 use crate::facts::Evidence;
-use crate::facts::hypervisor::Hypervisor;
+use crate::facts::hypervisor::{Hypervisor, nvidia_cards};
 use crate::facts::pci::is_vfio_driver;
 use crate::host::{Fact, Why};
 use crate::parse::address::Address;
@@ -33,7 +33,7 @@ struct Nodes {
     /// Node → functions, looked up once.
     known: BTreeMap<String, Vec<Address>>,
     /// `/dev/nvidiaN` → function.
-    nvidia: Option<BTreeMap<String, Address>>,
+    nvidia: Option<BTreeMap<u32, Address>>,
 }
 
 pub(super) fn collect(finder: &mut Finder<'_>) {
@@ -128,11 +128,9 @@ impl Nodes {
             let functions = finder.pci.group(group).filter(|f| f.driver.known().is_some_and(|d| is_vfio_driver(d)));
             return functions.map(|f| f.address).collect();
         }
-        if let Some(number) =
-            node.strip_prefix("/dev/nvidia").filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-        {
-            let cards = self.nvidia.get_or_insert_with(|| nvidia(finder));
-            return cards.get(number).copied().into_iter().collect();
+        if let Some(number) = node.strip_prefix("/dev/nvidia").and_then(|number| number.parse().ok()) {
+            let cards = self.nvidia.get_or_insert_with(|| nvidia_cards(finder.host).into_iter().collect());
+            return cards.get(&number).copied().into_iter().collect();
         }
         if let Some(place) = node.strip_prefix("/dev/bus/usb/") {
             return usb(finder, place);
@@ -144,20 +142,6 @@ impl Nodes {
         let class = if controller { "nvme" } else { class };
         finder.behind(&format!("/sys/class/{class}/{file}"))
     }
-}
-
-/// The NVIDIA driver's minor numbers: `/proc/driver/nvidia/gpus/<address>/information`, `Device Minor: 0`.
-fn nvidia(finder: &Finder<'_>) -> BTreeMap<String, Address> {
-    let mut cards = BTreeMap::new();
-    for name in finder.host.entries("/proc/driver/nvidia/gpus").into_known().unwrap_or_default() {
-        let text =
-            finder.host.text(&format!("/proc/driver/nvidia/gpus/{name}/information")).into_known().unwrap_or_default();
-        let minor = text.lines().find_map(|line| line.strip_prefix("Device Minor:")).map(str::trim);
-        if let (Some(minor), Some(address)) = (minor, Address::parse(&name)) {
-            cards.insert(minor.to_owned(), address);
-        }
-    }
-    cards
 }
 
 /// `BBB/DDD`: 128 nodes a bus, minor 0 is bus 1, device 1 (drivers/usb/core/usb.c, major 189).
