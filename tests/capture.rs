@@ -142,3 +142,20 @@ fn nothing_that_was_planted_is_in_a_capture() {
     assert!(seen > 0, "no exact capture holds what was planted");
     assert!(faults.is_empty(), "{faults}");
 }
+
+/// Option ROMs belong to their makers: a capture holds what was read in a VM's ROM file, and none of its bytes.
+#[test]
+fn the_bytes_of_no_rom_are_in_a_capture() {
+    let file = hosts::load("pve8-intel-grub-x99-guide");
+    let tree = hosts::tree(&file);
+    let Some(Entry::File(rom)) = tree.get("/usr/share/kvm/vbios.rom") else { panic!("the host has a ROM file") };
+    let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    assert!(has(rom, b"PCIR"));
+    let host = hosts::recorded::recorded("x99", &file, &tree);
+    for exact in [true, false] {
+        let (bytes, recorded) = record(&host, exact);
+        assert!(!has(&bytes, b"PCIR") && has(&bytes, b"\"images\""), "exact: {exact}");
+        let said = answers(&recorded)[1].clone();
+        assert!(said.contains("vm-firmware-mismatch"), "{said}");
+    }
+}

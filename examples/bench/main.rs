@@ -11,12 +11,11 @@ mod apply;
 #[path = "../../tests/support/hosts/mod.rs"]
 mod hosts;
 mod image;
-#[path = "../../tests/support/roms.rs"]
-mod roms;
 #[path = "../../tests/support/scripted.rs"]
 mod scripted;
 mod tree;
 
+use hosts::roms;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -76,6 +76,17 @@ pub(crate) fn is_integrated(pci: &Pci, function: &Function) -> bool {
     intel || amd
 }
 
+/// The 64-bit window that OVMF has where it does not know the CPU's address width, in MiB: 32 GiB (edk2
+/// OvmfPkg/Library/PlatformInitLib/MemDetect.c).
+pub(crate) const CLASSIC_WINDOW: u64 = 32 << 10;
+
+/// The 64-bit window that a guest's firmware needs for 64-bit BARs of so many bytes in all, in MiB; none where [`CLASSIC_WINDOW`] is wide
+/// enough. A power of two, twice what they take: BARs are aligned to their size.
+pub(crate) fn window_mib(bars: u64) -> Option<u64> {
+    let needed = (bars >> 20).next_power_of_two().saturating_mul(2);
+    (bars > CLASSIC_WINDOW << 19).then_some(needed)
+}
+
 /// `0000:01:00.1 NVIDIA Corporation AD102 … (snd_hda_intel)`: for lists in messages.
 pub(crate) fn named(function: &Function) -> String {
     let name = function.name();

@@ -147,10 +147,14 @@ pub fn claims(snap: &Snapshot) -> Vec<Claim> {
     claims
 }
 
+/// Does a VM get a slice of a device? Then the device itself stays with the host's driver (Proxmox `mdev=`, `driver=keep`).
+pub(super) fn is_slice(device: &VmDevice) -> bool {
+    ["mdev=", "driver=keep"].iter().any(|part| device.evidence.text.contains(part))
+}
+
 /// The functions of this host that a VM's device means.
 fn asked(snap: &Snapshot, device: &VmDevice) -> Vec<Address> {
-    // A slice of a device leaves the device itself to the host's driver (Proxmox `mdev=`, `driver=keep`).
-    if ["mdev=", "driver=keep"].iter().any(|part| device.evidence.text.contains(part)) {
+    if is_slice(device) {
         return Vec::new();
     }
     match &device.asked {

@@ -63,8 +63,13 @@ pub mod rom;
 mod rom_shadowed;
 mod sriov_not_created;
 mod stuck;
+mod nova_filters;
 mod nova_rules;
+mod vm;
 mod vm_devices;
+mod vm_machine;
+mod vm_memory;
+mod vm_rom;
 
 pub use device::is_management_display;
 
@@ -251,7 +256,11 @@ pub const CHECKS: &[Check] = &[
     hook_for_every_vm::CHECK,
     hook_in_container_layer::CHECK,
     vm_devices::CHECK,
+    vm_machine::CHECK,
+    vm_rom::CHECK,
+    vm_memory::CHECK,
     nova_rules::CHECK,
+    nova_filters::CHECK,
 ];
 
 /// Evidence of one finding, where several checks add to it.

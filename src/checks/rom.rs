@@ -1,6 +1,7 @@
 //! What is wrong with an option ROM: by itself, for a card, for a VM's firmware.
 //!
-//! Unlike the checks of a host this one is asked about one file (or one card's ROM), by `vfioneer rom`.
+//! Unlike the checks of a host this one is asked about one file (or one card's ROM): by `vfioneer rom`, and by `vm_rom` for the files that VMs
+//! name.
 
 use super::{Finding, Severity, Subject};
 use crate::facts::Evidence;

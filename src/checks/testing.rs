@@ -3,7 +3,7 @@
 
 use super::{Finding, Severity, pages, run};
 use crate::facts::boot::{Boot, Candidate, Chain, Place};
-use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Machine, Vm, VmDevice};
+use crate::facts::hypervisor::{Asked, Hypervisor, HypervisorKind, Machine, Vm, VmDevice, libvirt, proxmox};
 use crate::facts::initramfs::{Content, Generator, Image, Initramfs};
 use crate::facts::iommu::{Group, Iommu, TableContent, TableKind};
 use crate::facts::kernel::{InstalledKernel, Kernel, Kvm};
@@ -408,7 +408,7 @@ pub fn in_images(snap: &mut Snapshot, path: &str, text: &str) {
 
 /// Adds a VM that asks for something.
 pub fn vm(snap: &mut Snapshot, kind: HypervisorKind, id: &str, asked: Asked) {
-    let config = file(&format!("/etc/pve/qemu-server/{id}.conf"), "hostpci0: 0000:01:00,pcie=1\n");
+    let config = file(&format!("/etc/pve/qemu-server/{id}.conf"), "hostpci0: 0000:01:00,pcie=1\nmachine: q35\n");
     snap.hypervisor.vms.push(Vm {
         kind,
         id: id.into(),
@@ -422,6 +422,40 @@ pub fn vm(snap: &mut Snapshot, kind: HypervisorKind, id: &str, asked: Asked) {
             rom_file: None,
         }],
         config: Fact::Known(config),
+    });
+}
+
+/// Adds a VM of Proxmox's with this configuration.
+pub fn proxmox_vm(snap: &mut Snapshot, id: &str, text: &str) {
+    let path = format!("/etc/pve/qemu-server/{id}.conf");
+    let (devices, machine) = (proxmox::devices(&path, text), Machine::of_proxmox(&path, text));
+    add_vm(snap, HypervisorKind::Proxmox, id, file(&path, text), devices, machine);
+}
+
+/// Adds a VM of libvirt's with this domain.
+pub fn libvirt_vm(snap: &mut Snapshot, id: &str, text: &str) {
+    let path = format!("/etc/libvirt/qemu/{id}.xml");
+    let (_, devices, machine) = libvirt::domain(&path, text).expect("a domain");
+    add_vm(snap, HypervisorKind::Libvirt, id, file(&path, text), devices, machine);
+}
+
+fn add_vm(
+    snap: &mut Snapshot,
+    kind: HypervisorKind,
+    id: &str,
+    config: TextFile,
+    devices: Vec<VmDevice>,
+    machine: Machine,
+) {
+    snap.hypervisor.vms.push(Vm {
+        of_nova: false,
+        kind,
+        id: id.into(),
+        name: String::new(),
+        running: Fact::Known(false),
+        config: Fact::Known(config),
+        devices,
+        machine: Some(machine),
     });
 }
 

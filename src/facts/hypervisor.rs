@@ -10,6 +10,7 @@ pub mod nova;
 pub mod proxmox;
 mod qemu;
 mod qemu_files;
+mod rom_file;
 mod rom_place;
 
 pub use machine::{Firmware, Machine, Part};
@@ -23,6 +24,8 @@ use super::{Evidence, TextFile};
 use crate::host::{Fact, Host, Why};
 use crate::parse::address::Address;
 use crate::parse::proxmox_conf;
+use crate::parse::rom::Rom;
+use std::collections::BTreeMap;
 
 /// A program that runs VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
@@ -146,6 +149,10 @@ pub struct Hypervisor {
     pub layer_hooks: Vec<String>,
     /// Other configuration that matters: nova.conf's `[pci]`, hooks, mappings.
     pub files: Vec<TextFile>,
+    /// What is in the ROM files that VMs show to their devices, by path; absent: there is no such file.
+    pub roms: BTreeMap<String, Fact<Rom>>,
+    /// The VM that a process runs, by the process's number.
+    pub processes: BTreeMap<u32, String>,
     /// QEMU's UEFI firmware that is here.
     pub firmware: Vec<&'static QemuFiles>,
     /// Device nodes by which containers use graphics cards.
@@ -189,6 +196,13 @@ impl Hypervisor {
             }
             Asked::Malformed(_) => Vec::new(),
         }
+    }
+
+    /// The ROM file that a VM shows to a device: its path, and what is in it. None where it shows none, or where that lies is not certain.
+    pub fn rom(&self, vm: &Vm, device: &VmDevice) -> Option<(String, &Fact<Rom>)> {
+        let path = rom_file::path(vm, device)?;
+        let rom = self.roms.get(&path)?;
+        Some((path, rom))
     }
 
     fn note(&mut self, path: &str, why: &Why) {
@@ -240,6 +254,7 @@ pub fn collect(host: &dyn Host) -> Hypervisor {
         }
     }
     qemu::collect(host, &mut all);
+    rom_file::collect(host, &mut all);
     all.kinds.sort();
     all.kinds.dedup_by_key(|(kind, _)| *kind);
     all

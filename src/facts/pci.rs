@@ -116,6 +116,9 @@ pub struct Bar {
     pub flags: u64,
 }
 
+/// `IORESOURCE_MEM_64` of a BAR's flags (Linux include/linux/ioport.h).
+const MEM_64: u64 = 0x0010_0000;
+
 /// Resizable BAR: the possible sizes of one BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resizable {
@@ -229,6 +232,12 @@ pub struct Function {
 }
 
 impl Function {
+    /// Memory that its 64-bit BARs take, in bytes; none where its BARs are not known.
+    pub fn wide_bars(&self) -> Option<u64> {
+        let wide = self.bars.known()?.iter().filter(|bar| bar.index < 6 && bar.flags & MEM_64 != 0);
+        Some(wide.map(|bar| bar.size).sum())
+    }
+
     /// A function of which nothing is known but where it was seen.
     pub fn unknown(address: Address, seen: Seen) -> Function {
         Function {

@@ -42,7 +42,7 @@ pub struct Shape {
     /// `<os firmware=…>`, or the loader's path.
     pub firmware: Option<Setting>,
     /// The loader is secure, or the feature is asked for.
-    pub secure_boot: bool,
+    pub secure_boot: Option<Setting>,
     /// `<memory>`.
     pub memory_kib: Option<Setting>,
     /// `<currentMemory>`.
@@ -51,8 +51,10 @@ pub struct Shape {
     pub hard_limit_kib: Option<Setting>,
     /// `<cpu mode=…>`.
     pub cpu_mode: Option<Setting>,
+    /// `<cpu><maxphysaddr>`: how wide addresses are is said.
+    pub address_width: bool,
     /// `<kvm><hidden state='on'/>`.
-    pub hidden: bool,
+    pub hidden: Option<Setting>,
     /// `<hyperv><vendor_id state='on' value=…>`.
     pub hv_vendor: Option<Setting>,
     /// `<iommu model=…>`.
@@ -159,7 +161,7 @@ fn shape(source: &Source<'_, '_>, domain: Node<'_, '_>) -> Shape {
         let kib = kib(node.text()?.trim(), node.attribute("unit").unwrap_or("KiB"))?;
         Some(source.setting(node, kib.to_string()))
     };
-    let on = |path: &[&str]| attribute(path, "state").is_some_and(|state| state.value == "on");
+    let on = |path: &[&str]| attribute(path, "state").filter(|state| state.value == "on");
     let loader = at(&["os", "loader"]).and_then(|node| node.text().map(|text| source.setting(node, text.trim())));
     let secure =
         |node: &Node<'_, '_>| node.attribute("name") == Some("secure-boot") && node.attribute("enabled") == Some("yes");
@@ -175,15 +177,18 @@ fn shape(source: &Source<'_, '_>, domain: Node<'_, '_>) -> Shape {
     Shape {
         machine: attribute(&["os", "type"], "machine"),
         firmware: attribute(&["os"], "firmware").or(loader),
-        secure_boot: attribute(&["os", "loader"], "secure").is_some_and(|secure| secure.value == "yes")
-            || features.into_iter().any(|node| secure(&node)),
+        secure_boot: attribute(&["os", "loader"], "secure").filter(|secure| secure.value == "yes").or_else(|| {
+            let feature = features.into_iter().find(secure)?;
+            Some(source.setting(feature, "yes"))
+        }),
         memory_kib: size(&["memory"]),
         current_kib: size(&["currentMemory"]),
         hard_limit_kib: size(&["memtune", "hard_limit"]),
         cpu_mode: attribute(&["cpu"], "mode"),
+        address_width: at(&["cpu", "maxphysaddr"]).is_some(),
         hidden: on(&["features", "kvm", "hidden"]),
         hv_vendor: attribute(&["features", "hyperv", "vendor_id"], "value")
-            .filter(|_| on(&["features", "hyperv", "vendor_id"])),
+            .filter(|_| on(&["features", "hyperv", "vendor_id"]).is_some()),
         viommu: attribute(&["devices", "iommu"], "model"),
         system,
         first_argument: arguments.first().map(|node| source.setting(*node, value(node))),

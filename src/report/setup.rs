@@ -11,15 +11,15 @@ pub fn then(style: &Style, plan: &Plan, vm: Option<&str>, last: Option<&Plan>, r
         text.push_str(&wrap(sentence, 2, style.text_width()));
     };
     match (plan.reboot, reboots) {
-        (true, true) => part("then the host is rebooted, and it goes on by itself"),
-        (true, false) => part("then reboot, and: vfioneer setup --resume"),
+        (true, true) => part("The host is rebooted, and it goes on by itself."),
+        (true, false) => part("Reboot, and: vfioneer setup --resume"),
         (false, _) => {}
     }
-    part("then all of it is verified");
+    part("All of it is verified.");
     if let Some(vm) = vm {
         match last.is_some_and(|last| last.steps.is_empty()) {
-            true => part(&format!("VM {vm} has the devices in its configuration already")),
-            false => part(&format!("then VM {vm} is given the devices")),
+            true => part(&format!("VM {vm} has the devices in its configuration already.")),
+            false => part(&format!("VM {vm} is given the devices.")),
         }
     }
     format!("\n{}\n{text}", style.strong("And then"))

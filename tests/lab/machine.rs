@@ -130,7 +130,7 @@ impl Machine {
             lines.push("-device secondary-vga,bus=bridge,addr=1".to_owned());
             lines.push("-netdev user,id=net2 -device e1000,bus=bridge,addr=2,netdev=net2".to_owned());
         } else {
-            lines.push(format!("-device {spare},bus=port2"));
+            lines.push(format!("-device {spare},bus=port2,id=spare"));
         }
         lines.extend([
             "-device pcie-root-port,id=port3,addr=06.0,chassis=3".to_owned(),

@@ -25,6 +25,7 @@ mod jobs;
 mod listing;
 mod machine;
 mod monitor;
+mod picture;
 mod recorded;
 mod stamp;
 mod swift;

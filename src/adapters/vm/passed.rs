@@ -3,19 +3,13 @@
 //! Goes in: functions of a host. Comes out: slots of the guest with the functions in each, and what the VM has to have for
 //! them. How that is written is each hypervisor's own.
 
-use crate::checks::intent;
+use crate::checks::{device, intent};
 use crate::facts::Snapshot;
 use crate::facts::own::CLAIMS;
 use crate::facts::pci::Function;
 use crate::parse::address::Address;
 use crate::parse::claims;
 use std::collections::BTreeMap;
-
-/// Half of the 64-bit window that OVMF has where the CPU's address width is not known: 32 GiB (edk2 OvmfPkg/Library/PlatformInitLib/MemDetect.c).
-/// BARs are aligned to their size, so that more may not fit.
-const HALF_WINDOW: u64 = 16 << 30;
-/// `IORESOURCE_MEM_64` of the flags in sysfs's `resource` (Linux include/linux/ioport.h).
-const MEM_64: u64 = 0x0010_0000;
 
 /// One function of the host in a slot of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +88,10 @@ impl Passed {
             let all = functions.first().map_or(0, |first| snap.pci.slot(&first.address).count());
             Slot { whole: keeps && all == functions.len(), members: functions.iter().enumerate().map(number).collect() }
         };
-        Passed { slots: slots.into_values().map(slot).collect(), bars: bars(&found) }
+        Passed {
+            slots: slots.into_values().map(slot).collect(),
+            bars: found.iter().map(|function| function.wide_bars()).sum(),
+        }
     }
 
     /// All functions, in order.
@@ -105,17 +102,8 @@ impl Passed {
     /// The 64-bit window that OVMF needs for the BARs where it does not know the CPU's address width, in MiB; none where its own is wide
     /// enough, or nothing is known. A power of two, twice what the BARs take.
     pub fn mmio_mib(&self) -> Option<u64> {
-        let bars = self.bars.filter(|bytes| *bytes > HALF_WINDOW)?;
-        Some((bars >> 20).next_power_of_two().saturating_mul(2))
+        device::window_mib(self.bars?)
     }
-}
-
-fn bars(functions: &[&Function]) -> Option<u64> {
-    let of = |function: &&Function| {
-        let bars = function.bars.known()?.iter();
-        Some(bars.filter(|bar| bar.index < 6 && bar.flags & MEM_64 != 0).map(|bar| bar.size).sum::<u64>())
-    };
-    functions.iter().map(of).sum()
 }
 
 #[cfg(test)]

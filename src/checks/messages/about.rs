@@ -56,7 +56,15 @@ fn device_in(line: &str) -> Option<Address> {
     MARKS.iter().find_map(after).or_else(path)
 }
 
-/// What a message is about: the device, VM or group that it names.
+/// The VM whose process KVM names in front of what it says of a guest: `kvm [2345]: vcpu0, …` (Linux include/linux/kvm_host.h,
+/// `kvm_pr_unimpl`).
+pub(super) fn vm_in(line: &str, snap: &Snapshot) -> Option<Subject> {
+    let (_, rest) = line.split_once("kvm [")?;
+    let process = rest.split_once(']')?.0.parse().ok()?;
+    snap.hypervisor.processes.get(&process).map(|vm| Subject::Vm(vm.clone()))
+}
+
+/// What a message is about: the device or group that it names.
 pub(super) fn subject(values: &[(&str, &str)], line: &str) -> Subject {
     let value = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     if let Some(address) = value("bdf").and_then(Address::parse) {

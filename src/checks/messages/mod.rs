@@ -214,7 +214,8 @@ impl Reading<'_> {
             return;
         }
         let id = row.finding.as_deref().unwrap_or("message-benign");
-        let subject = if benign { Subject::Host } else { about::subject(&found.values, line) };
+        let named = || about::vm_in(line, self.snap).unwrap_or_else(|| about::subject(&found.values, line));
+        let subject = if benign { Subject::Host } else { named() };
         // One finding per thing and fault; a benign one per reason.
         let variant = if benign || subject == Subject::Host { row.variant.as_str() } else { "" };
         let key = (id, variant, (subject != Subject::Host).then(|| subject.to_string()));
@@ -279,7 +280,9 @@ impl Reading<'_> {
             if foldable { nameless.push(entry) } else { kept.push(entry) }
         }
         for (message, finding, count) in nameless {
-            match kept.iter_mut().find(|(_, known, _)| known.id == finding.id) {
+            // A VM's process is named in each line about it.
+            let takes = |known: &Finding| known.id == finding.id && !matches!(known.subject, Subject::Vm(_));
+            match kept.iter_mut().find(|(_, known, _)| takes(known)) {
                 Some((_, known, total)) => {
                     if finding.severity < known.severity {
                         known.severity = finding.severity;

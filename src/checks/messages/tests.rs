@@ -89,3 +89,15 @@ fn every_row_has_its_words() {
         assert!(matches!(pages::fix_kind(&finding), "plan" | "firmware" | "manual" | "none"), "{id}");
     }
 }
+
+#[test]
+fn the_vm_whose_guest_it_was() {
+    let text = "kvm [2345]: vcpu0, guest rIP: 0xfffff8027b4a4a5c unhandled rdmsr: 0x140\n\
+        kvm_intel: kvm [2346]: vcpu0, guest rIP: 0x1 Unhandled WRMSR(0x1a4) = 0x0\n";
+    let mut snap = unknown();
+    snap.log = Fact::Known(TextFile { path: "dmesg".into(), text: text.into() });
+    snap.hypervisor.processes.insert(2345, "105".into());
+    let findings = run(&Ctx::new(&snap, &Goal::default()));
+    // The other's process has ended.
+    assert_eq!(ids(&findings), [("vm-msr-unhandled", "vm 105".into(), 1), ("vm-msr-unhandled", "host".into(), 1)]);
+}

@@ -28,6 +28,8 @@ pub enum Part {
     Machine,
     /// Firmware.
     Firmware,
+    /// Its keys for Secure Boot.
+    SecureBoot,
     /// Memory.
     Memory,
     /// Ballooning.
@@ -36,6 +38,8 @@ pub enum Part {
     Cpu,
     /// Arguments that are given to QEMU as they are.
     Arguments,
+    /// KVM is hidden.
+    Hidden,
     /// The vendor that Hyper-V's interface names.
     HvVendor,
     /// How much memory the VM may lock.
@@ -49,7 +53,7 @@ pub enum Part {
 /// A VM's shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// PCIe (q35, or `virt` of other architectures); otherwise the PCI of i440fx.
+    /// PCIe (q35, or the machines of other architectures); otherwise the PCI of i440fx.
     pub pcie: bool,
     /// What starts it.
     pub firmware: Firmware,
@@ -59,6 +63,8 @@ pub struct Machine {
     pub balloon_mib: Option<u64>,
     /// Its CPU is the host's own model (`host`, `host-passthrough`): address width included.
     pub host_cpu: bool,
+    /// Its CPU says truly how wide addresses are, so that firmware makes its windows by that.
+    pub true_width: bool,
     /// KVM is hidden from the guest.
     pub hidden: bool,
     /// The vendor that Hyper-V's interface names, where one is set.
@@ -84,7 +90,7 @@ impl Machine {
 
     /// True if its arguments have a `-cpu` beside the configuration's: QEMU takes the last one whole.
     pub fn has_second_cpu(&self) -> bool {
-        self.arguments.iter().any(|word| word == "-cpu" || word == "--cpu")
+        self.arguments.iter().any(|word| is_cpu(word))
     }
 
     /// What Proxmox VE makes of a configuration's text; `source` names it in the evidence.
@@ -102,15 +108,18 @@ impl Machine {
         let kind = proxmox_conf::option(machine, "type").or_else(|| machine.split(',').next()).unwrap_or_default();
         let cpu = value("cpu").unwrap_or_default();
         let model = proxmox_conf::option(cpu, "cputype").or_else(|| cpu.split(',').next()).unwrap_or_default();
+        let arguments = value("args").map(crate::parse::shell::words).unwrap_or_default();
         let keys = option("efidisk0", "pre-enrolled-keys").is_some_and(|keys| keys == "1");
         let mut lines = BTreeMap::new();
         for (part, key) in [
             (Part::Machine, "machine"),
             (Part::Viommu, "machine"),
             (Part::Firmware, "bios"),
+            (Part::SecureBoot, "efidisk0"),
             (Part::Memory, "memory"),
             (Part::Balloon, "balloon"),
             (Part::Cpu, "cpu"),
+            (Part::Hidden, "cpu"),
             (Part::HvVendor, "cpu"),
             (Part::Arguments, "args"),
             (Part::System, "ostype"),
@@ -118,7 +127,7 @@ impl Machine {
             lines.extend(get(key).map(|entry: &Entry| (part, Evidence::at(source, entry.line, entry.text.clone()))));
         }
         Machine {
-            pcie: kind == "q35" || kind.contains("-q35") || kind.starts_with("virt"),
+            pcie: !is_i440fx(kind),
             firmware: match value("bios") {
                 Some("ovmf") => Firmware::Ovmf { secure_boot: keys },
                 Some("seabios") | None => Firmware::SeaBios,
@@ -127,9 +136,10 @@ impl Machine {
             memory_mib: memory,
             balloon_mib: balloon.filter(|mib| *mib > 0 && memory.is_some_and(|memory| *mib < memory)),
             host_cpu: model == "host",
+            true_width: model == "host" || option("cpu", "phys-bits").is_some() || second_cpu_is_wide(&arguments),
             hidden: option("cpu", "hidden") == Some("1"),
             hv_vendor: option("cpu", "hv-vendor-id").map(str::to_owned),
-            arguments: value("args").map(crate::parse::shell::words).unwrap_or_default(),
+            arguments,
             memlock_mib: None,
             viommu: option("machine", "viommu").map(str::to_owned),
             windows: value("ostype").map(|system| system.starts_with('w')),
@@ -143,13 +153,16 @@ impl Machine {
         let value = |setting: &Option<Setting>| setting.as_ref().map(|setting| setting.value.clone());
         let kind = value(&shape.machine).unwrap_or_default();
         let efi = value(&shape.firmware);
+        let host_cpu = value(&shape.cpu_mode).is_some_and(|mode| mode == "host-passthrough" || mode == "maximum");
         let mut lines = BTreeMap::new();
         for (part, setting) in [
             (Part::Machine, &shape.machine),
             (Part::Firmware, &shape.firmware),
+            (Part::SecureBoot, &shape.secure_boot),
             (Part::Memory, &shape.memory_kib),
             (Part::Balloon, &shape.current_kib),
             (Part::Cpu, &shape.cpu_mode),
+            (Part::Hidden, &shape.hidden),
             (Part::HvVendor, &shape.hv_vendor),
             (Part::Arguments, &shape.first_argument),
             (Part::Memlock, &shape.hard_limit_kib),
@@ -163,19 +176,23 @@ impl Machine {
             |setting: &Option<Setting>| value(setting).and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib >> 10);
         let memory = mib(&shape.memory_kib);
         Machine {
-            pcie: kind.contains("q35") || kind.starts_with("virt"),
+            pcie: !is_i440fx(&kind),
             firmware: match efi.as_deref() {
                 None => Firmware::SeaBios,
                 Some(text) if text.starts_with("efi") || is_ovmf(text) => {
-                    Firmware::Ovmf { secure_boot: shape.secure_boot }
+                    Firmware::Ovmf { secure_boot: shape.secure_boot.is_some() }
                 }
                 Some("bios") => Firmware::SeaBios,
                 Some(_) => Firmware::Unknown,
             },
             memory_mib: memory,
             balloon_mib: mib(&shape.current_kib).filter(|mib| memory.is_some_and(|memory| *mib < memory)),
-            host_cpu: value(&shape.cpu_mode).is_some_and(|mode| mode == "host-passthrough" || mode == "maximum"),
-            hidden: shape.hidden,
+            host_cpu,
+            true_width: host_cpu
+                || shape.address_width
+                || has_host_width(&kind)
+                || second_cpu_is_wide(&shape.arguments),
+            hidden: shape.hidden.is_some(),
             hv_vendor: value(&shape.hv_vendor),
             arguments: shape.arguments.clone(),
             memlock_mib: mib(&shape.hard_limit_kib),
@@ -184,6 +201,29 @@ impl Machine {
             lines,
         }
     }
+}
+
+/// QEMU's `pc` machines, of which i440fx is the one that is not q35; it is the default of x86 (hw/i386/pc_piix.c).
+fn is_i440fx(kind: &str) -> bool {
+    kind.is_empty() || kind.starts_with("pc") && !kind.contains("q35")
+}
+
+/// Machine types that have `host-phys-bits` on: those of RHEL (`pc-q35-rhel9.4.0`), and Ubuntu's with `-hpb`.
+fn has_host_width(kind: &str) -> bool {
+    kind.contains("rhel") || kind.ends_with("-hpb")
+}
+
+/// A `-cpu` among the arguments, which QEMU takes instead of the configuration's, that is the host's own or says the width.
+fn second_cpu_is_wide(arguments: &[String]) -> bool {
+    let last = arguments.windows(2).rev().find(|pair| pair.first().is_some_and(|word| is_cpu(word)));
+    last.and_then(|pair| pair.get(1)).is_some_and(|cpu| {
+        let model = cpu.split(',').next().unwrap_or_default();
+        model == "host" || model == "max" || cpu.contains("phys-bits")
+    })
+}
+
+fn is_cpu(word: &str) -> bool {
+    word == "-cpu" || word == "--cpu"
 }
 
 /// The names that distributions give OVMF's file.
@@ -213,6 +253,16 @@ mod tests {
         assert_eq!(machine.lines[&Part::Machine].line, Some(6));
         let machine = Machine::of_proxmox("105.conf", "cores: 1\n");
         assert!(!machine.pcie && !machine.host_cpu && machine.firmware == Firmware::SeaBios, "{machine:?}");
+        for (text, wide) in [
+            ("cpu: x86-64-v3\n", false),
+            ("cpu: host\n", true),
+            ("cpu: x86-64-v3,phys-bits=host\n", true),
+            ("cpu: x86-64-v3\nargs: -cpu host,kvm=off -s\n", true),
+            ("cpu: host\nargs: -cpu\n", true),
+            ("args: -cpu EPYC\n", false),
+        ] {
+            assert_eq!(Machine::of_proxmox("105.conf", text).true_width, wide, "{text}");
+        }
         assert_eq!((machine.memory_mib, machine.balloon_mib, machine.windows), (Some(512), None, None));
     }
 
@@ -237,6 +287,17 @@ mod tests {
             let text = format!("<domain><os><type machine='pc'>hvm</type>{tag}</os></domain>");
             Machine::of_libvirt("a.xml", &libvirt_xml::parse(&text).unwrap()).firmware
         };
+        let machine = |kind: &str, cpu: &str| {
+            let text = format!(
+                "<domain><os><type machine='{kind}'>hvm</type></os><cpu mode='host-model'>{cpu}</cpu></domain>"
+            );
+            let machine = Machine::of_libvirt("a.xml", &libvirt_xml::parse(&text).unwrap());
+            (machine.pcie, machine.true_width)
+        };
+        assert_eq!(machine("pc-i440fx-9.0", ""), (false, false));
+        assert_eq!(machine("pc-q35-9.0", "<maxphysaddr mode='passthrough'/>"), (true, true));
+        assert_eq!(machine("pc-q35-rhel9.4.0", ""), (true, true));
+        assert_eq!(machine("pseries-9.0", ""), (true, false));
         assert_eq!(loader(""), Firmware::SeaBios);
         assert_eq!(loader("<loader>/usr/share/OVMF/OVMF_CODE.fd</loader>"), Firmware::Ovmf { secure_boot: false });
         assert_eq!(loader("<loader secure='yes'>/usr/share/OVMF/x.fd</loader>"), Firmware::Ovmf { secure_boot: true });

@@ -9,8 +9,17 @@ use crate::parse::oslo_conf::{self, Entry};
 use regex::Regex;
 use serde_json::{Map, Value};
 
-/// Files and drop-in directories that nova-compute reads, in packages and under kolla.
-const FILES: &[&str] = &["/etc/nova/nova.conf", "/etc/nova/nova-compute.conf", "/etc/kolla/nova-compute/nova.conf"];
+/// Files and drop-in directories that nova's services read, in packages and under kolla, where each service has its own.
+const FILES: &[&str] = &[
+    "/etc/nova/nova.conf",
+    "/etc/nova/nova-compute.conf",
+    "/etc/kolla/nova-compute/nova.conf",
+    "/etc/kolla/nova-api/nova.conf",
+    "/etc/kolla/nova-conductor/nova.conf",
+    SCHEDULER,
+];
+/// The scheduler's, under kolla.
+pub const SCHEDULER: &str = "/etc/kolla/nova-scheduler/nova.conf";
 const DIRS: &[&str] = &["/etc/nova/nova.conf.d", "/etc/nova/nova-compute.conf.d"];
 
 /// Where a `device_spec` allows devices (nova/pci/devspec.py).

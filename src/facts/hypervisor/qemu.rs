@@ -35,6 +35,7 @@ fn add(all: &mut Hypervisor, pid: &str, path: &str, qemu: Qemu) {
         _ if qemu.name.is_empty() => (HypervisorKind::Qemu, pid.to_owned()),
         _ => (HypervisorKind::Qemu, qemu.name.clone()),
     };
+    all.processes.extend(pid.parse::<u32>().ok().map(|pid| (pid, id.clone())));
     if let Some(vm) = all.vms.iter_mut().find(|vm| vm.kind == kind && vm.id == id && kind != HypervisorKind::Qemu) {
         vm.running = Fact::Known(true);
         // The configuration may be closed to this user, or have changed since the start.

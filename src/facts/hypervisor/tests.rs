@@ -3,6 +3,7 @@ use super::{Asked, HypervisorKind, Vm, collect, libvirt, proxmox};
 use crate::facts::pci::{Function, Ids, Seen};
 use crate::host::{Builder, Fact, Recorded};
 use crate::parse::address::Address;
+use crate::parse::rom::{LARGEST, roms};
 
 fn at(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -142,6 +143,8 @@ fn processes_tell_what_files_hide() {
             (HypervisorKind::Qemu, "mdev", vec!["Malformed(\"a-b\")".to_owned()]),
         ]
     );
+    let processes: Vec<(u32, &str)> = found.processes.iter().map(|(pid, vm)| (*pid, vm.as_str())).collect();
+    assert_eq!(processes, [(10, "win"), (11, "11"), (12, "mdev")]);
     assert!(found.vms.iter().all(|vm| vm.running == Fact::Known(true)));
     assert!(!found.unread.is_empty());
 }
@@ -168,6 +171,46 @@ fn proxmox_vms_and_containers() {
     assert_eq!(running, [Fact::Known(true), Fact::Known(false)], "a pid file that was left behind");
     let nodes: Vec<(&str, &str)> = found.containers.iter().map(|c| (c.id.as_str(), c.nodes[0].0.as_str())).collect();
     assert_eq!(nodes, [("200", "/dev/dri/renderD128"), ("201", "/dev/nvidia0")]);
+}
+
+#[test]
+fn rom_files() {
+    let ids = (0x10de, 0x2684);
+    let rom = roms::rom(&[roms::legacy(ids, 2)]);
+    let domain = |file: &str| DOMAIN.replace("</hostdev>", &format!("<rom file='{file}'/></hostdev>"));
+    let mut host = Recorded::builder();
+    host.complete(true)
+        .add_file("/usr/bin/pveversion", "")
+        .add_file("/etc/pve/qemu-server/105.conf", "hostpci0: 01:00,romfile=a.rom\nhostpci1: 02:00,romfile=/b.rom\n")
+        .add_file(
+            "/etc/pve/qemu-server/106.conf",
+            "hostpci0: 03:00,romfile=huge.rom\nhostpci1: 04:00,romfile=many.rom\n",
+        )
+        .add_file("/etc/pve/qemu-server/107.conf", "hostpci0: 05:00,romfile=no.rom\n")
+        .add_file("/usr/share/kvm/a.rom", &rom)
+        .add_file("/b.rom", &rom)
+        .add_file("/usr/share/kvm/huge.rom", vec![0; LARGEST + 1])
+        .add_file("/usr/share/kvm/many.rom", roms::rom(&vec![roms::legacy(ids, 1); 100]))
+        .deny("/usr/share/kvm/no.rom")
+        .add_file("/etc/libvirt/qemu/win.xml", domain("/usr/share/vgabios/c.rom"))
+        .add_file("/etc/libvirt/qemu/odd.xml", domain("d.rom"))
+        .add_file("/var/lib/docker/volumes/nova_libvirt_qemu/_data/e.xml", domain("/e.rom"));
+    let found = collect(&host.build());
+    let state = |path: &str| found.roms.get(path).map(|rom| rom.as_ref().map(|rom| rom.images.len()));
+    assert_eq!(state("/usr/share/kvm/a.rom"), Some(Fact::Known(1)));
+    assert_eq!(state("/usr/share/kvm//b.rom"), Some(Fact::Absent), "Proxmox takes a path as a name");
+    for path in ["/usr/share/kvm/huge.rom", "/usr/share/kvm/many.rom", "/usr/share/kvm/no.rom"] {
+        assert!(state(path).is_some_and(|rom| rom.is_unknown()), "{path}");
+    }
+    assert_eq!(state("/usr/share/vgabios/c.rom"), Some(Fact::Absent));
+    assert_eq!(
+        found.roms.len(),
+        6,
+        "a path within a container, or of nobody knows where, is not looked for: {:?}",
+        found.roms.keys()
+    );
+    let vm = &found.vms[0];
+    assert_eq!(found.rom(vm, &vm.devices[0]).map(|(path, _)| path).as_deref(), Some("/usr/share/kvm/a.rom"));
 }
 
 #[test]

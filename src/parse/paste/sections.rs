@@ -207,6 +207,10 @@ fn by_form(line: &str) -> Option<FileKind> {
     if text.starts_with("device_spec") || text.starts_with("passthrough_whitelist") {
         return text.contains('=').then_some(FileKind::Nova);
     }
+    if matches!(assigned.trim(), "enabled_filters" | "pci_in_placement" | "report_in_placement" | "[filter_scheduler]")
+    {
+        return Some(FileKind::Nova);
+    }
     if text == "[pci]" || text.starts_with("alias") && text.contains('{') && text.contains('=') {
         return Some(FileKind::Nova);
     }

@@ -12,7 +12,7 @@ const SIGNATURE: u32 = 0x0ef1;
 const MOST: usize = 16 << 20;
 
 /// The machine that a driver is for, as PE files name it (UEFI 2.10 section 2.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Machine(pub u16);
 
 impl Machine {
@@ -46,7 +46,7 @@ impl std::fmt::Display for Machine {
 }
 
 /// What kind of program it is (PE subsystem).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Subsystem {
     /// 10.
     Application,
@@ -91,7 +91,7 @@ impl std::fmt::Display for Subsystem {
 }
 
 /// How the driver is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Compression {
     /// 0: not at all.
     None,
@@ -102,7 +102,7 @@ pub enum Compression {
 }
 
 /// The driver itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Payload {
     /// Its bytes, unpacked; where it is not packed, with what fills the last block.
     pub size: usize,
@@ -113,7 +113,7 @@ pub struct Payload {
 }
 
 /// An EFI image's header and driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Efi {
     /// The machine that the header names.
     pub machine: Machine,
@@ -173,13 +173,13 @@ pub(super) fn read(bytes: &[u8], image: &Image, unpack: &mut usize, faults: &mut
                 &unpacked
             }
             Err(why) => {
-                fault(Problem::EfiBroken(why));
+                fault(Problem::EfiBroken(why.into()));
                 return Some(efi);
             }
         },
     };
     match pe::header(driver) {
-        None => fault(Problem::EfiBroken("it is no PE file")),
+        None => fault(Problem::EfiBroken("it is no PE file".into())),
         Some(header) => {
             let machine = Machine(header.machine);
             if machine != efi.machine {

@@ -17,7 +17,7 @@ const EXTENSIONS: [u16; 2] = [0x100, 0x101];
 const MOST_DEVICES: usize = 1024;
 
 /// What an image holds (PCI Firmware Specification 3.3, table 5-2; NVIDIA's in `pci_exp_table.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum CodeType {
     /// 0: real-mode code for a BIOS.
     Legacy,
@@ -63,7 +63,7 @@ impl CodeType {
 }
 
 /// Which firmware comes to an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reach {
     /// SeaBIOS, and Linux.
     pub bios: bool,
@@ -79,7 +79,7 @@ impl Reach {
 }
 
 /// The PCI data structure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pcir {
     /// Where it is, in bytes from the start of the ROM.
     pub offset: usize,
@@ -114,7 +114,7 @@ impl Pcir {
 }
 
 /// `NPDE`, which NVIDIA's driver believes more than the PCI data structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Npde {
     /// Where it is, in bytes from the start of the ROM.
     pub offset: usize,
@@ -125,7 +125,7 @@ pub struct Npde {
 }
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Image {
     /// Where it begins, in bytes from the start of the ROM.
     pub offset: usize,

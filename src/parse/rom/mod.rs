@@ -26,6 +26,7 @@ pub use prefix::Prefix;
 
 use super::bytes::u16_at;
 use firmware::Seen;
+use std::borrow::Cow;
 
 /// The unit in which a ROM counts lengths, in bytes.
 pub const BLOCK: usize = 512;
@@ -38,7 +39,7 @@ const SIGNATURE: u16 = 0xaa55;
 const MOST_UNPACKED: usize = 64 << 20;
 
 /// What a ROM holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rom {
     /// Bytes in all.
     pub size: usize,
@@ -53,7 +54,7 @@ pub struct Rom {
 }
 
 /// Bytes behind the last image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rest {
     /// Where they begin.
     pub offset: usize,
@@ -64,7 +65,7 @@ pub struct Rest {
 }
 
 /// Something wrong at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fault {
     /// Where it can be seen, in bytes from the start of the ROM.
     pub offset: usize,
@@ -73,7 +74,7 @@ pub struct Fault {
 }
 
 /// What can be wrong with a ROM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Problem {
     /// There is not one byte.
     Empty,
@@ -112,7 +113,7 @@ pub enum Problem {
     /// A kind of compression that UEFI does not know.
     EfiCompression(u16),
     /// The EFI driver cannot be unpacked, or is no PE file.
-    EfiBroken(&'static str),
+    EfiBroken(Cow<'static, str>),
     /// The driver is for another machine than the header says (header, driver).
     EfiMachine(Machine, Machine),
     /// The image's ids (vendor, device) are not those of the first image.
@@ -216,6 +217,12 @@ impl Rom {
         machines.sort();
         machines.dedup();
         machines
+    }
+
+    /// Does any driver that OVMF would find lack a signature? With Secure Boot it is not started.
+    pub fn has_unsigned_driver(&self) -> bool {
+        let drivers = self.images.iter().filter(|image| image.uefi().is_some());
+        drivers.filter_map(|image| image.efi.as_ref()?.payload).any(|payload| !payload.signed)
     }
 
     /// The image that SeaBIOS would start for a card with these ids; without ids, for the card that the image names.

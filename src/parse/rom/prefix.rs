@@ -11,7 +11,7 @@ const NVIDIA: u16 = 0x10de;
 const FLASH_STATUS: usize = 4096;
 
 /// Bytes before the first image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prefix {
     /// How many.
     pub length: usize,

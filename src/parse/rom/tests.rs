@@ -96,7 +96,7 @@ fn drivers_that_cannot_be_run_are_told_apart() {
     assert_eq!(with(|b| b[0x0c] = 2), (Problem::EfiCompression(2), vec![]));
     assert_eq!(with(|b| b[0x16..0x18].fill(0xff)), (Problem::EfiOutside, vec![]));
     assert_eq!(with(|b| b[2] = 200), (Problem::EfiOutside, vec![]));
-    assert_eq!(with(|b| b[0x0c] = 0), (Problem::EfiBroken("it is no PE file"), vec![]));
+    assert_eq!(with(|b| b[0x0c] = 0), (Problem::EfiBroken("it is no PE file".into()), vec![]));
     assert!(matches!(with(|b| b[0x40..].fill(0xff)).0, Problem::EfiBroken(_)));
     let aarch64 = Machine(0xaa64);
     assert_eq!(
@@ -109,7 +109,10 @@ fn drivers_that_cannot_be_run_are_told_apart() {
 fn a_false_length_does_not_fill_the_memory() {
     let mut bytes = roms::rom(&[roms::efi(CARD, X64, &roms::driver(X64, false), true)]);
     bytes[0x3c..0x40].fill(0xff);
-    assert_eq!(problems(&bytes), [(0, Problem::EfiBroken("it would unpack to more than all drivers of a ROM have"))]);
+    assert_eq!(
+        problems(&bytes),
+        [(0, Problem::EfiBroken("it would unpack to more than all drivers of a ROM have".into()))]
+    );
 }
 
 #[test]

@@ -9,6 +9,9 @@ pub mod config_space;
 pub mod images;
 pub mod machine;
 pub mod recorded;
+pub mod rom_files;
+#[path = "../roms.rs"]
+pub mod roms;
 pub mod sysfs;
 
 use serde::Deserialize;
@@ -49,6 +52,9 @@ pub struct HostFile {
     /// Further files by absolute path.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Option ROM files by absolute path.
+    #[serde(default)]
+    pub rom: BTreeMap<String, rom_files::RomFile>,
     /// Further symbolic links: path to target.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
@@ -188,6 +194,9 @@ pub fn tree(host: &HostFile) -> Tree {
     sysfs::add(&mut tree, host);
     for (path, text) in &host.files {
         tree.insert(path.clone(), Entry::File(text.clone().into_bytes()));
+    }
+    for (path, rom) in &host.rom {
+        tree.insert(path.clone(), Entry::File(rom.bytes()));
     }
     for (path, target) in &host.links {
         tree.insert(path.clone(), Entry::Link(target.clone()));
