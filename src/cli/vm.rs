@@ -1,6 +1,7 @@
 //! `vfioneer vm`: the VMs of this host and the devices that they are given.
 
 mod attach;
+mod guest;
 mod nova;
 mod render;
 
@@ -27,6 +28,8 @@ pub enum VmVerb {
     Detach(attach::DetachArgs),
     /// Print what a VM is given these devices by: a command, XML, configuration; nothing is changed
     Render(render::RenderArgs),
+    /// Write what helps with a device inside its VM: MSI for Windows, checks for Linux, and a page about this device
+    Guest(guest::GuestArgs),
 }
 
 /// Arguments of `vm show`.
@@ -51,6 +54,7 @@ pub(super) fn run(global: &Global, verb: &VmVerb) -> Result<Answer> {
         VmVerb::Attach(args) => attach::attach(global, args),
         VmVerb::Detach(args) => attach::detach(global, args),
         VmVerb::Render(args) => render::run(global, args),
+        VmVerb::Guest(args) => guest::run(global, args),
     }
 }
 

@@ -68,6 +68,25 @@ pub fn is_there(path: &Path) -> bool {
     fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
+/// Makes a folder, unless one is there.
+pub fn make_folder(path: &Path) -> Result<()> {
+    match no_file(path) {
+        Some("a directory") => return Ok(()),
+        Some(what) => {
+            return Err(Error::refused(format!("{} is {what}", path.display())).hint("give the name of a new folder"));
+        }
+        None if is_there(path) => {
+            return Err(Error::refused(format!("{} is there already, and no folder", path.display()))
+                .hint("give the name of a new folder"));
+        }
+        None => {}
+    }
+    fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)).map_err(|errno| {
+        Error::refused(format!("cannot make the folder {}: {}", path.display(), super::tree::describe(errno)))
+            .hint("give one in a directory that exists, has room, and that you may write to")
+    })
+}
+
 /// Writes a file whole or not at all: a temporary one beside it, then renamed into place.
 pub fn write(path: &Path, bytes: &[u8], mode: u32, replace: bool) -> Result<()> {
     check_free(path, replace)?;
@@ -171,6 +190,19 @@ mod tests {
         }
         assert_eq!(date(20_088), "2024-12-31");
         assert_eq!(date(20_089), "2025-01-01");
+    }
+
+    #[test]
+    fn folders_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        make_folder(&path).unwrap();
+        make_folder(&path).unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        symlink("nowhere", dir.path().join("link")).unwrap();
+        for bad in ["file", "link", "none/new", "file/new"] {
+            assert_eq!(make_folder(&dir.path().join(bad)).unwrap_err().exit_code(), 3, "{bad}");
+        }
     }
 
     #[test]

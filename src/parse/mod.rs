@@ -45,4 +45,5 @@ pub mod unpack;
 pub mod version;
 pub mod vfio_ids;
 pub mod vm_settings;
+pub mod windows_instance;
 pub mod word_edit;

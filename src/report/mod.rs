@@ -3,6 +3,7 @@
 pub mod check;
 pub mod detail;
 pub mod group;
+pub mod guest;
 pub mod hand_over;
 pub mod json;
 pub mod list;

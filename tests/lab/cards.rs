@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::cells::Vendor;
-use crate::machine::{NIC_ROM, has_device};
+use crate::machine::{NIC_MAC, NIC_ROM, has_device};
 
 /// One thing in a slot. Its name, in small letters, is its id on QEMU's monitor and its variable in guest scripts; a second one of
 /// its kind is `gpu2`, and so on.
@@ -12,6 +12,9 @@ use crate::machine::{NIC_ROM, has_device};
 pub enum Card {
     /// `e1000e` with an option ROM.
     Nic,
+    /// The same on the bus of the board. QEMU 7.2's AMD IOMMU takes a device by the number that its bus has before any firmware numbers
+    /// them (hw/i386/amd_iommu.c `amdvi_host_dma_iommu`), so what a device behind a port reads and writes goes astray.
+    Onboard,
     /// A controller with a namespace and up to four virtual functions; Intel only.
     Nvme,
     /// A NIC with virtual functions; only with QEMU 8.0 and later.
@@ -39,6 +42,10 @@ pub fn arguments(cards: &[Card], vendor: Vendor) -> Vec<String> {
     let mut lines = Vec::new();
     for (number, (card, id)) in named(cards).into_iter().enumerate() {
         let (slot, chassis) = (FIRST_SLOT + number, number + 1);
+        if card == Card::Onboard {
+            lines.push(card.devices(&id).replace("BUS", &format!("addr={slot:02x}.0")));
+            continue;
+        }
         // A faster port says that it reports whether its link is up, and then (QEMU 7.2) never that it is: the kernel takes every reset of
         // the bus for a failure.
         lines.push(format!(
@@ -51,11 +58,18 @@ pub fn arguments(cards: &[Card], vendor: Vendor) -> Vec<String> {
     lines
 }
 
-/// Where each function is, as lines of a shell script.
+/// Where each function is, and the NIC's MAC, as lines of a shell script.
 pub fn addresses(cards: &[Card]) -> String {
     let mut text = String::new();
     let mut bus = 0;
-    for (card, id) in named(cards) {
+    for (number, (card, id)) in named(cards).into_iter().enumerate() {
+        if matches!(card, Card::Nic | Card::Onboard) {
+            let _ = writeln!(text, "{id}_mac={NIC_MAC}");
+        }
+        if card == Card::Onboard {
+            let _ = writeln!(text, "{id}=0000:00:{:02x}.0", FIRST_SLOT + number);
+            continue;
+        }
         bus += 1;
         let functions: &[(&str, usize, &str)] = match card {
             Card::Multi => &[("0", 0, "00.0"), ("1", 0, "00.1"), ("2", 0, "00.2")],
@@ -98,8 +112,12 @@ impl Card {
     /// What QEMU is told of this card; `BUS` is its root port.
     pub fn devices(self, id: &str) -> String {
         match self {
-            Card::Nic => {
-                format!("-netdev user,id=net-{id} -device e1000e,BUS,id={id},netdev=net-{id},romfile={NIC_ROM}")
+            Card::Nic | Card::Onboard => {
+                // What a script writes to $out can be fetched through it.
+                format!(
+                    "-netdev user,id=net-{id},tftp=share/out,bootfile=boot.ipxe
+                     -device e1000e,BUS,id={id},netdev=net-{id},mac={NIC_MAC},romfile={NIC_ROM}"
+                )
             }
             Card::Nvme => format!(
                 "-drive if=none,id=drive-{id},format=raw,file.driver=null-co,file.size=64M

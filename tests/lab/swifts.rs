@@ -44,7 +44,7 @@ static TABLE: [Row; 9] = [
 ];
 
 /// What runs in a Debian with libvirt and QEMU, instead of the initramfs itself.
-static HYPERVISORS: [Row; 4] = [
+static HYPERVISORS: [Row; 8] = [
     Row {
         what: "hook-libvirt",
         hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)],
@@ -53,6 +53,12 @@ static HYPERVISORS: [Row; 4] = [
     Row { what: "hook-input", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic] },
     Row { what: "hook-guide", hosts: &[(13, Vendor::Intel)], cards: &[Card::Nic] },
     Row { what: "hook-screen", hosts: &[(13, Vendor::Intel)], cards: &[Card::Screen] },
+    // KVM needs a processor that QEMU can emulate with it: AMD's. OVMF on it aborted QEMU 7.2 (`tcg_handle_interrupt`), most likely
+    // by a write to CR8: target/i386/tcg/sysemu/misc_helper.c `helper_write_crN` asks for an interrupt without the lock.
+    Row { what: "vm-linux", hosts: &[(13, Vendor::Amd)], cards: &[Card::Onboard] },
+    Row { what: "vm-firmware", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)], cards: &[Card::Onboard] },
+    Row { what: "vm-twins", hosts: &[(13, Vendor::Intel)], cards: &[Card::Gpu, Card::Gpu] },
+    Row { what: "vm-container", hosts: &[(13, Vendor::Intel)], cards: &[Card::Gpu, Card::Gpu] },
 ];
 
 /// One of each kind.

@@ -1,6 +1,7 @@
 //! What VMs are given: devices in their configuration, files that hypervisors read, and hooks that they run.
 
 pub mod domain;
+pub mod guest;
 pub mod hook;
 pub mod libvirt;
 pub mod lxc;

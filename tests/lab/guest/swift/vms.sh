@@ -49,3 +49,34 @@ answers() {
     vendor=$(attribute "$1" vendor)
     [ "$vendor" = "0x$(od -An -tx2 -N2 "$devices/$1/config" | tr -d ' ')" ]
 }
+
+# start_kvm: KVM, where this host's processor has what it needs: that of the AMD profile does.
+start_kvm() {
+    modprobe -d /opt kvm_amd
+    [ -c /dev/kvm ] || problem 'there is no KVM'
+}
+
+# run_vm OPTION… ADDRESS: a small VM with that function, by the command that vfioneer renders, as it is; its console is $out/vm-console.
+run_vm() {
+    [ -c /dev/kvm ] || set -- --no-kvm "$@"
+    want 0 vm-command vfioneer vm render --target qemu --memory 512 --cpus 1 "$@"
+    mkdir -p /tmp/vm
+    (cd /tmp/vm && exec sh "$out/vm-command") </dev/null >"$out/vm-console" 2>"$out/vm-qemu" &
+    vm=$!
+}
+
+# end_vm: as it is, if it still runs.
+end_vm() {
+    pkill -P "$vm" || true
+    wait "$vm" || true
+}
+
+# ended PROCESS: whether a child is gone.
+ended() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# console_says TEXT: whether a VM's console has a line with it.
+console_says() {
+    grep -aqF "$1" "$out/vm-console" 2>/dev/null
+}
