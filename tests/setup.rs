@@ -8,6 +8,8 @@ mod program;
 
 use program::{Said, vfioneer};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const PROXMOX: &str = "pve8-amd-sdboot-zfs-passthrough";
 
@@ -88,4 +90,40 @@ fn one_that_is_open_goes_first() {
         let said = run(root, &["setup", "--resume", "--yes"]);
         assert!(said.code == 3 && said.err.contains("move it away"), "{}{}", said.out, said.err);
     }
+}
+
+/// Killed at any moment, the same command brings it to its end, and the VM has each device once.
+#[test]
+fn killed_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    hosts::write(&hosts::tree(&hosts::load(PROXMOX)), root).unwrap();
+    let text = "bios: ovmf\ncpu: host\nmachine: q35\n";
+    let mut killed = 0;
+    for round in 0..12u64 {
+        std::fs::write(vm(root, "106"), text).unwrap();
+        let wanted = ["setup", "0b:00", "--vm", "106", "--allow", "other-vm", "--yes"];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vfioneer"))
+            .arg("--root")
+            .arg(root)
+            .args(wanted)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(25 * round));
+        killed += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = run(root, &wanted);
+        assert_eq!(said.code, 0, "{round}: {}{}", said.out, said.err);
+        assert_eq!(
+            std::fs::read_to_string(vm(root, "106")).unwrap(),
+            "bios: ovmf\ncpu: host\nhostpci0: 0000:0b:00,pcie=1\nmachine: q35\n",
+            "{round}"
+        );
+        assert!(!root.join("var/lib/vfioneer/setup.json").exists(), "{round}");
+    }
+    assert!(killed > 0, "every run was too fast to be killed");
 }

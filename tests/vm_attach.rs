@@ -5,9 +5,8 @@
 mod hosts;
 #[path = "support/program.rs"]
 mod program;
-#[path = "support/roms.rs"]
-mod roms;
 
+use hosts::roms;
 use program::{Said, vfioneer};
 use std::path::PathBuf;
 

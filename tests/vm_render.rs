@@ -8,10 +8,11 @@ mod program;
 
 use program::{Said, vfioneer};
 use regex::Regex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex};
 use vfioneer::adapters::vm::proxmox_text::{self, Given};
 use vfioneer::adapters::vm::{Passed, Rendered, Shape, domain, lxc, nova, qemu};
 use vfioneer::error::Error;
@@ -119,6 +120,13 @@ fn every_target_renders_for_every_device() {
 
 /// qemu-server 9.0 `PVE/QemuServer.pm`, `PVE/QemuServer/PCI.pm`, `Machine.pm`, `CPUConfig.pm`: what each option may be.
 fn schema(key: &str) -> Regex {
+    // Each is compiled once.
+    static KNOWN: LazyLock<Mutex<BTreeMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap();
+    known.entry(key.to_owned()).or_insert_with(|| pattern(key)).clone()
+}
+
+fn pattern(key: &str) -> Regex {
     const BDF: &str = "(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\\.[0-9a-f])?";
     let flag = "(?:pcie|rombar|x-vga|legacy-igd)=[01]";
     let pattern = match key {

@@ -6,7 +6,7 @@ use super::store::{self, Transaction};
 use super::{Listener, checks};
 use crate::error::{Error, Result};
 use crate::host::{Host, Kind};
-use crate::steps::{Action, Expectation};
+use crate::steps::{Action, Expectation, Step};
 
 /// A transaction that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +85,15 @@ impl Session<'_> {
         let began = transaction.journal.steps.iter().filter(|(_, progress)| progress.before.is_some());
         let mut steps = began.filter_map(|(number, _)| transaction.plan.steps.get(*number));
         let rebooted = self.boot_id.is_some() && !self.is_same_boot(transaction);
-        // A plan that changes no boot expects files at most.
-        let concerns = transaction.plan.expect.iter().any(|expect| !matches!(expect, Expectation::File { .. }));
+        // A VM's configuration and a hook are files, and commands that tell a daemon of them.
+        let makes = |step: &Step| {
+            !matches!(
+                step.action,
+                Action::WriteFile { .. } | Action::RemoveFile { .. } | Action::Run { fence: None, .. }
+            )
+        };
+        let expects = |expect: &Expectation| !matches!(expect, Expectation::File { .. });
+        let concerns = transaction.plan.steps.iter().any(makes) || transaction.plan.expect.iter().any(expects);
         rebooted
             && concerns
             && self.host.kind() == Kind::Live
