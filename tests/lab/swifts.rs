@@ -44,7 +44,7 @@ static TABLE: [Row; 9] = [
 ];
 
 /// What runs in a Debian with libvirt and QEMU, instead of the initramfs itself.
-static HYPERVISORS: [Row; 8] = [
+static HYPERVISORS: [Row; 9] = [
     Row {
         what: "hook-libvirt",
         hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)],
@@ -58,6 +58,7 @@ static HYPERVISORS: [Row; 8] = [
     Row { what: "vm-linux", hosts: &[(13, Vendor::Amd)], cards: &[Card::Onboard] },
     Row { what: "vm-firmware", hosts: &[(13, Vendor::Intel), (13, Vendor::Amd)], cards: &[Card::Onboard] },
     Row { what: "vm-twins", hosts: &[(13, Vendor::Intel)], cards: &[Card::Gpu, Card::Gpu] },
+    Row { what: "vm-attach", hosts: &[(13, Vendor::Intel)], cards: &[Card::Gpu, Card::Multi] },
     Row { what: "vm-container", hosts: &[(13, Vendor::Intel)], cards: &[Card::Gpu, Card::Gpu] },
 ];
 
@@ -66,7 +67,7 @@ const KINDS: &[Card] =
     &[Card::Nic, Card::Gpu, Card::Audio, Card::Usb, Card::Virtio, Card::Multi, Card::Bridge, Card::Nvme];
 
 /// What `LAB=subset` runs of these: each script but those that repeat themselves.
-pub const SUBSET: [&str; 8] = [
+pub const SUBSET: [&str; 11] = [
     "swift-rom-intel",
     "swift-rom-amd",
     "swift-rom-intel-debian12",
@@ -75,6 +76,9 @@ pub const SUBSET: [&str; 8] = [
     "swift-probe-amd",
     "swift-hook-amd",
     "swift-hook-input-intel",
+    "swift-vm-attach-intel",
+    "swift-vm-firmware-amd",
+    "swift-vm-container-intel",
 ];
 
 /// One script on one host.
