@@ -38,6 +38,7 @@ fn what_is_claimed_already_is_given_to_the_vm() {
         (&["setup", "0b:00", "--vm", "106", "--yes"], 3, "--allow other-vm"),
         (&["setup", "0b:00", "--vm", "106", "--reboot"], 2, "--root names another"),
         (&["setup", "0b:00", "--resume"], 2, "cannot be used with"),
+        (&["setup", "0b:00", "--vm", "106", "--mapping", "a b;c"], 2, "a mapping's name"),
         (&["setup", "0b:00", "--vm", "106", "--vfs", "2"], 2, "vm attach VF VM"),
         (&["setup", "0b:00", "--vm", "106", "--allow", "other-vm"], 3, "add --yes"),
     ] {
@@ -85,6 +86,12 @@ fn one_that_is_open_goes_first() {
     // It had been held back.
     assert_eq!(std::fs::read_to_string(vm(root, "106")).unwrap(), "hostpci0: 0000:0b:00,x-vga=1\nonboot: 1\n");
     assert!(!state.exists());
+    // Without a transaction to undo, giving up is all that rollback does.
+    std::fs::write(&state, open.replace("\"held\":[\"106\"]", "\"held\":[]")).unwrap();
+    assert_eq!(run(root, &["rollback", "--yes"]).code, 0);
+    assert_eq!(run(root, &["rollback", "--yes"]).code, 0);
+    let said = run(root, &["rollback", "--yes"]);
+    assert!(said.code == 0 && said.out.contains("Nothing to do") && !state.exists(), "{}{}", said.out, said.err);
     for broken in ["", "{", "{\"schema\":\"vfioneer/setup-wish/9\",\"goal\":{},\"mapping\":null,\"held\":[]}"] {
         std::fs::write(&state, broken).unwrap();
         let said = run(root, &["setup", "--resume", "--yes"]);

@@ -116,9 +116,8 @@ fn a_rom_file_and_a_mapping() {
     assert!(!host.path(&format!("/usr/share/kvm/{name}")).exists());
 
     let said = host.run(&["vm", "attach", "0b:00", "107", "--mapping", "gpu1", "--allow", "other-vm", "--dry-run"]);
-    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
-    assert!(said.out.contains("pvesh create /cluster/mapping/pci --id gpu1 --map"), "{}", said.out);
-    assert!(said.out.contains("+hostpci0: mapping=gpu1"), "{}", said.out);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert!(said.out.contains("The mapping gpu1 is the cluster's"), "{}", said.out);
     let said = host.run(&["vm", "attach", "0b:00", "107", "--mapping", "a b"]);
     assert_eq!(said.code, 2, "{}", said.err);
 }
@@ -140,6 +139,38 @@ fn a_vm_of_libvirt() {
         "{between}"
     );
     assert!(between.contains("function='0x0' multifunction='on'/>"), "{between}");
+}
+
+/// What waits for a VM's next start, what is there already, and what is there no more.
+#[test]
+fn what_the_next_start_has_counts() {
+    let host = Host::new(PROXMOX);
+    let file = "/etc/pve/qemu-server/108.conf";
+    host.write(file, "bios: ovmf\nmachine: q35\n\n[PENDING]\nhostpci0: 0000:0b:00,pcie=1\n");
+    let said = host.run(&["vm", "attach", "0b:00", "108", "--yes"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "Nothing to do.\n"), "{}", said.err);
+    // Two have it: who has it already is not refused.
+    let said = host.run(&["vm", "attach", "0b:00", "105", "--yes"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "Nothing to do.\n"), "{}", said.err);
+    host.write(file, "bios: ovmf\nhostpci0: 0000:0b:00\nmachine: q35\n\n[PENDING]\ndelete: hostpci0\n");
+    let said = host.run(&["vm", "attach", "0b:00", "108", "-n", "--allow", "other-vm"]);
+    assert!(said.out.contains("+hostpci1: 0000:0b:00,pcie=1"), "{}{}", said.out, said.err);
+
+    let part = "bios: ovmf\nhostpci0: 0000:0b:00.0,pcie=1,romfile=a.rom\nmachine: q35\n";
+    host.write(file, part);
+    let said = host.run(&["vm", "attach", "0b:00", "108", "--yes", "--allow", "other-vm"]);
+    assert!(said.code == 3 && said.out.contains("vm-part-of-slot"), "{}{}", said.out, said.err);
+    assert_eq!(host.read(file), part);
+    // Without the first function nothing that is about it.
+    host.write(file, "hostpci0: 0b:00,pcie=1,romfile=a.rom,x-vga=1\nmachine: q35\n");
+    assert_eq!(host.run(&["vm", "detach", "0b:00.0", "108", "--only", "--yes"]).code, 0);
+    assert_eq!(host.read(file), "hostpci0: 0000:0b:00.1,pcie=1\nmachine: q35\n");
+    // A card that was taken out of the host.
+    host.write(file, "hostpci0: 0000:7f:00,pcie=1\nhostpci1: 7e:00.0\nmachine: q35\n");
+    assert_eq!(host.run(&["vm", "detach", "7f:00", "7e:00.0", "108", "--yes"]).code, 0);
+    assert_eq!(host.read(file), "machine: q35\n");
+    let said = host.run(&["vm", "detach", "0b:00", "108", "--yes"]);
+    assert!(said.code == 0 && said.err.contains("VM 108 is not given 0000:0b:00.0"), "{}{}", said.out, said.err);
 }
 
 /// The first candidates of every constructed host with VMs, to each of these and back.

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The file.
 const FILE: &str = "/var/lib/vfioneer/setup.json";
+/// The ROM file that goes with it.
+const ROM: &str = "/var/lib/vfioneer/setup.rom";
 /// The name of its format.
 const SCHEMA: &str = "vfioneer/setup-wish/1";
 /// The unit that goes on after a reboot.
@@ -33,12 +35,15 @@ pub struct Setup {
     pub mapping: Option<String>,
     /// VMs that started with the host and are held back until this is done.
     pub held: Vec<String>,
+    /// The transaction by which the devices are claimed, once it is applied.
+    #[serde(default)]
+    pub transaction: Option<u32>,
 }
 
 impl Setup {
     /// A new one.
     pub fn new(goal: Request, mapping: Option<String>) -> Setup {
-        Setup { schema: SCHEMA.to_owned(), goal, mapping, held: Vec::new() }
+        Setup { schema: SCHEMA.to_owned(), goal, mapping, held: Vec::new(), transaction: None }
     }
 
     /// The one that is open; `None` if none is. Fails if what is there cannot be understood.
@@ -68,6 +73,17 @@ impl Setup {
         written.map_err(|error| Error::refused(format!("cannot write {FILE}: {}", words(&error))))
     }
 
+    /// The ROM file that was asked for, as it was then: the file itself may be gone after a reboot.
+    pub fn rom(host: &dyn Host) -> Option<Vec<u8>> {
+        host.read(ROM).into_known()
+    }
+
+    /// Keeps it.
+    pub fn save_rom(host: &dyn HostMut, bytes: &[u8]) -> Result<()> {
+        let written = store::make_dirs(host, STATE).and_then(|()| host.write(ROM, bytes, 0o600));
+        written.map_err(|error| Error::refused(format!("cannot write {ROM}: {}", words(&error))))
+    }
+
     /// Forgets it, and the unit with it.
     pub fn forget(host: &dyn HostMut) -> Result<()> {
         let gone =
@@ -84,7 +100,7 @@ pub fn arm(host: &dyn HostMut, program: &str) -> Result<()> {
     };
     // systemd.syntax(7): what is in double quotes is one word; % and $ mean something.
     let quoted = program.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    let text = include_str!("setup.service").replace("{program}", &quoted).replace("{file}", FILE);
+    let text = include_str!("setup.service").replace("{program}", &quoted);
     host.write(UNIT_FILE, text.as_bytes(), 0o644).map_err(|error| failed(format!("{UNIT_FILE}: {}", words(&error))))?;
     systemctl(host, &["daemon-reload"]).and_then(|()| systemctl(host, &["enable", UNIT])).map_err(failed)
 }
@@ -94,7 +110,7 @@ pub fn disarm(host: &dyn HostMut) -> Result<()> {
     if host.stat(UNIT_FILE).is_absent() {
         return Ok(());
     }
-    // A unit that stays behind finds nothing to do, and removes itself at the next boot.
+    // Without its file it is nothing, whether or not a link to it stays.
     let _ = systemctl(host, &["disable", UNIT]);
     host.remove(UNIT_FILE).map_err(|error| Error::refused(format!("cannot remove {UNIT_FILE}: {}", words(&error))))?;
     let _ = systemctl(host, &["daemon-reload"]);

@@ -5,7 +5,7 @@ use super::{Answer, Global};
 use crate::apply::setup::Setup;
 use crate::apply::{Recovered, Session, rollback};
 use crate::error::{Error, Result};
-use crate::host::{Caller, console};
+use crate::host::{Caller, TreeMut, console};
 use crate::report::{self, Style};
 use clap::Args;
 
@@ -31,6 +31,7 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
     let mut progress = Progress::new(global);
     let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
     if args.id.is_none() && !recovered.is_empty() {
+        give_up(&host, |setup| setup.transaction.is_none())?;
         let text = match global.json {
             true => report::transaction::recovered_json(&recovered),
             false => {
@@ -43,6 +44,7 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
         return Ok(Answer { text, code: code(recovered.iter().any(Recovered::is_incomplete), reboot) });
     }
     let Some(transaction) = rollback::choose(&host, args.id)? else {
+        give_up(&host, |_| true)?;
         return Ok(Answer::yes(report::transaction::nothing(global.json)));
     };
     if !args.yes {
@@ -60,17 +62,24 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<Answer> {
             );
         }
     };
+    // What is open would do all of it again.
+    let id = transaction.id;
+    give_up(&host, |setup| setup.transaction.is_none_or(|claim| claim == id))?;
     let done = session.rollback(transaction, &mut |event| progress.tell(event))?;
-    if Setup::load(&host)?.is_some() {
-        // It would do all of it again.
-        Setup::forget(&host)?;
-        console::stderr("The setup that was open is given up.\n");
-    }
     let text = match global.json {
         true => report::transaction::rolled_back_json(&done),
         false => report::transaction::rolled_back(&global.style(), &done),
     };
     Ok(Answer { text, code: code(done.left.iter().any(|left| left.matters), done.reboot) })
+}
+
+/// Gives an open setup up, if it is such a one. VMs that it holds back start with the host again when its transaction is undone.
+fn give_up(host: &TreeMut, is: impl Fn(&Setup) -> bool) -> Result<()> {
+    if Setup::load(host)?.is_some_and(|setup| is(&setup)) {
+        Setup::forget(host)?;
+        console::stderr("The setup that was open is given up.\n");
+    }
+    Ok(())
 }
 
 fn code(incomplete: bool, reboot: bool) -> u8 {

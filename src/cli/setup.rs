@@ -6,43 +6,47 @@ use super::apply::applicable;
 use super::change::{self, Progress, REBOOT, consent};
 use super::plan::{GoalArgs, resolved};
 use super::verify::{self, VerifyArgs};
-use super::vm::select;
+use super::vm::{mapping_name, select};
 use super::{Answer, Global};
+use crate::adapters::vm::proxmox;
 use crate::apply::setup::{self, Setup};
 use crate::apply::{Session, history};
 use crate::error::{Error, Result};
 use crate::facts::{Needs, Snapshot};
-use crate::goal::Goal;
+use crate::goal::{Goal, RomFile};
 use crate::host::{Caller, Host, Interrupt, Kind, TreeMut, console};
 use crate::plan::vm::How;
 use crate::plan::{self, Plan};
 use crate::report::plan::Next;
 use crate::report::{self, Style};
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
 /// Arguments of `setup`.
 #[derive(Args, Debug)]
 #[command(after_help = "Checks, plans, asks once, applies, and, after the reboot if there has to be one,\n\
-    verifies and gives the VM the devices. Interrupted anywhere, `setup --resume` goes\n\
-    on; `vfioneer rollback` undoes one part after the other, the last one first.\n\n\
-    With --reboot the host is rebooted when that is due, and a unit of systemd's goes\n\
-    on afterwards and removes itself: journalctl -u vfioneer-setup. VMs of Proxmox VE\n\
+    verifies and gives the VM the devices. Interrupted anywhere, `setup --resume`\n\
+    goes on; `vfioneer rollback` undoes one part after the other, the last one first.\n\n\
+    With --reboot the host is rebooted when that is due. A unit of systemd's goes on\n\
+    afterwards, and removes itself: journalctl -u vfioneer-setup. VMs of Proxmox VE\n\
     that start with the host and have the devices wait until all is verified.\n\n\
-    Exit codes: 0 done, 1 what was applied is not true, 2 usage, 3 refused and nothing\n\
-    changed, 4 failed and undone, 5 a person is needed, 10 reboot, then --resume.")]
+    Exit codes: 0 done, 1 what was applied is not true, 2 usage, 3 refused and\n\
+    nothing changed, 4 failed and undone, 5 a person is needed, 10 reboot, then\n\
+    --resume.")]
 pub struct SetupArgs {
     #[command(flatten)]
     goal: GoalArgs,
     /// Proxmox VE: give the VM the devices by the cluster mapping NAME
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), requires = "vm")]
+    #[arg(long, value_name = "NAME", value_parser = mapping_name, requires = "vm")]
     mapping: Option<String>,
     /// Reboot when it is due, and go on by itself afterwards
     #[arg(long)]
     reboot: bool,
     /// Go on with what was interrupted, or waits for the reboot
-    #[arg(long, conflicts_with_all = ["device", "goal", "vm", "mapping", "rom", "allow", "method", "only", "vfs"])]
+    #[arg(long, conflicts_with_all = ["device", "goal", "vm", "mapping", "rom", "allow", "method", "only", "vfs", "repair", "iommu_pt", "serial_console"])]
     resume: bool,
+    /// Nobody has seen what would be changed: only what was agreed to is done
+    #[arg(long, hide = true, requires = "resume")]
+    unattended: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -66,24 +70,22 @@ pub(super) fn run(global: &Global, args: &SetupArgs) -> Result<Answer> {
         return Err(Error::usage("--reboot is for the running host, and --root names another")
             .hint("leave it out; once that system runs: vfioneer setup --resume"));
     }
+    if args.resume && host.kind() == Kind::Live && Caller::new().is_root() {
+        // Once is enough: what stops now would stop at every boot.
+        setup::disarm(&host)?;
+    }
     let mut progress = Progress::new(global);
     let recovered = Session::open(&host, Caller::new())?.recover(&mut |event| progress.tell(event))?;
     change::is_whole(&recovered)?;
     let host = host.heeding(Interrupt::watch());
     let Some(setup) = wish(&host, args)? else {
-        setup::disarm(&host)?;
         return Ok(Answer::yes("Nothing to go on with: no setup is open.\n".to_owned()));
     };
     if host.kind() == Kind::Live {
         change::settle(&host)?;
     }
     let mut run = Run { global, args, host, progress, agreed: args.yes, transactions: Vec::new() };
-    let answer = run.all(setup);
-    // Once is enough: what stopped now would stop at every boot.
-    if args.resume && !matches!(&answer, Ok(answer) if answer.code == REBOOT) {
-        setup::disarm(&run.host)?;
-    }
-    answer
+    run.all(setup)
 }
 
 /// What is wanted: what is open, or what was typed.
@@ -129,7 +131,11 @@ impl Run<'_> {
         let vm = setup.goal.vm.as_deref();
         Ok(Answer::yes(match self.global.json {
             true => report::setup::json(true, false, vm, &self.transactions),
-            false => report::setup::done(&self.global.style(), vm, &self.global.host_options()),
+            false => {
+                let earlier = setup.transaction.filter(|id| !self.transactions.contains(id));
+                let parts = self.transactions.len() + usize::from(earlier.is_some());
+                report::setup::done(&self.global.style(), vm, parts, &self.global.host_options())
+            }
         }))
     }
 
@@ -137,6 +143,10 @@ impl Run<'_> {
     fn claim(&mut self, setup: &mut Setup) -> Result<bool> {
         let (snap, goal) = self.read(setup)?;
         let mut plan = plan::make(&snap, &goal);
+        if self.args.unattended && !plan.steps.is_empty() {
+            return Err(Error::refused("the host has changed since: what was applied is not all that is needed now")
+                .hint("look at it: vfioneer setup --resume"));
+        }
         let options = self.global.host_options();
         let next = Next { options: &options, ..Next::default() };
         applicable(&snap, &plan, &next, &self.args.goal.typed())?;
@@ -145,9 +155,10 @@ impl Run<'_> {
         if plan.steps.is_empty() {
             return Ok(false);
         }
+        let before = setup.clone();
         if plan.reboot {
-            let (held, work) = crate::adapters::vm::proxmox::hold_back(&snap, &goal.devices);
-            setup.held = held;
+            let (held, work) = proxmox::hold_back(&snap, &goal.devices);
+            setup.held.extend(held);
             let steps = work.files.into_iter().chain(work.commands);
             plan.steps.splice(0..0, steps);
         }
@@ -166,12 +177,22 @@ impl Run<'_> {
         let session = Session::open(&self.host, Caller::new())?;
         let progress = &mut self.progress;
         session.recover(&mut |event| progress.tell(event))?;
+        if let Some(rom) = &goal.rom {
+            Setup::save_rom(&self.host, &rom.bytes)?;
+        }
         setup.save(&self.host)?;
         match session.apply(&plan, &mut |event| progress.tell(event)) {
-            Ok(applied) => self.transactions.push(applied.id),
+            Ok(applied) => {
+                self.transactions.push(applied.id);
+                setup.transaction = setup.transaction.or(Some(applied.id));
+                setup.save(&self.host)?;
+            }
             Err(error) => {
-                // All is as it was: nothing is open.
-                Setup::forget(&self.host)?;
+                // All is as it was: what was open before is open, and nothing else.
+                match before.transaction {
+                    Some(_) => before.save(&self.host)?,
+                    None => Setup::forget(&self.host)?,
+                }
                 return Err(error);
             }
         }
@@ -180,7 +201,12 @@ impl Run<'_> {
 
     fn read(&self, setup: &Setup) -> Result<(Snapshot, Goal)> {
         let snap = self.global.snapshot(Needs::PLAN)?;
-        let goal = resolved(setup.goal.clone(), &snap)?;
+        let mut request = setup.goal.clone();
+        let kept = Setup::rom(&self.host).and_then(|bytes| Some(RomFile { path: request.rom.take()?, bytes }));
+        let mut goal = resolved(request, &snap)?;
+        if kept.is_some() {
+            (goal.rom, goal.request.rom) = (kept, setup.goal.rom.clone());
+        }
         Ok((snap, goal))
     }
 
@@ -220,6 +246,7 @@ impl Run<'_> {
         let vm = setup.goal.vm.as_deref();
         setup.save(&self.host)?;
         if self.args.reboot {
+            self.ask("Reboot now?")?;
             let own = self.host.link("/proc/self/exe").into_known().unwrap_or_default();
             setup::arm(&self.host, &own)?;
             console::stderr("Rebooting now; it goes on by itself afterwards (journalctl -u vfioneer-setup).\n");

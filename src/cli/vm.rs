@@ -5,6 +5,8 @@ mod guest;
 mod nova;
 mod render;
 
+pub(super) use attach::mapping_name;
+
 use super::{Answer, Global};
 use crate::checks::{self, Finding, Subject};
 use crate::error::{Error, Result};

@@ -25,6 +25,24 @@ pub fn current(text: &str) -> Vec<Entry> {
     top.filter(|(_, line)| !line.starts_with('#')).filter_map(|(line, text)| entry(line, text)).collect()
 }
 
+/// What the guest has at its next start: [`current`] with the changes of `[PENDING]`, which qemu-server makes of what is set while it runs
+/// (`PVE/QemuServer.pm` `vmconfig_apply_pending`; `delete:` has the keys that go, each with `!` in front where that is forced).
+pub fn next(text: &str) -> Vec<Entry> {
+    let mut entries = current(text);
+    let lines = (1u32..).zip(text.lines()).skip_while(|(_, line)| !line.starts_with("[PENDING]")).skip(1);
+    let pending = lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| !line.starts_with('#'));
+    for change in pending.filter_map(|(line, text)| entry(line, text)) {
+        if change.key == "delete" {
+            let keys: Vec<&str> = change.value.split(',').map(|key| key.trim().trim_start_matches('!')).collect();
+            entries.retain(|entry| !keys.contains(&entry.key.as_str()));
+        } else {
+            entries.retain(|entry| entry.key != change.key);
+            entries.push(change);
+        }
+    }
+    entries
+}
+
 fn entry(line: u32, text: &str) -> Option<Entry> {
     let (key, value) = text.split_once(':')?;
     let key_ok = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
@@ -167,6 +185,14 @@ mod tests {
         let entries = current(text);
         let keys: Vec<(u32, &str)> = entries.iter().map(|e| (e.line, e.key.as_str())).collect();
         assert_eq!(keys, [(3, "name"), (4, "hostpci0")]);
+    }
+
+    #[test]
+    fn what_the_next_start_has() {
+        let text = "hostpci0: 01:00\nhostpci1: 02:00\nmemory: 512\n[PENDING]\nhostpci1: 03:00\nhostpci2: 04:00\n\
+                    delete: hostpci0,!memory\n[snap]\nhostpci5: 05:00\n";
+        let shown: Vec<String> = next(text).iter().map(|e| format!("{}: {} {}", e.key, e.value, e.line)).collect();
+        assert_eq!(shown, ["hostpci1: 03:00 5", "hostpci2: 04:00 6"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::texts::said;
 use super::{Plan, rom};
 use crate::adapters::Work;
 use crate::adapters::vm::{self, Passed};
+use crate::checks::{Finding, Subject};
 use crate::facts::Snapshot;
 use crate::facts::hypervisor::{Firmware, HypervisorKind, Vm};
 use crate::goal::Goal;
@@ -22,15 +23,20 @@ pub struct How<'a> {
 
 /// Gives them.
 pub fn attach(snap: &Snapshot, goal: &Goal, vm: &Vm, how: How<'_>) -> Plan {
-    let case = Case::new(snap, goal);
     let mut plan = Plan { devices: goal.devices.clone(), ..Plan::empty(snap) };
-    plan.refused = closed(snap, vm);
-    plan.refused.extend(guards::all(&case));
-    plan.refused.extend(others(&case, vm));
     let there = given(snap, vm);
     // Not what `--allow group` adds: that has to leave its drivers, and needs no place in the guest.
     let new: Vec<Address> = goal.devices.iter().copied().filter(|address| !there.contains(address)).collect();
-    if plan.refused.is_empty() && !new.is_empty() {
+    if new.is_empty() {
+        return plan;
+    }
+    let case = Case::new(snap, goal);
+    plan.refused = closed(snap, vm);
+    // A virtual function is not there when devices are claimed at boot; for a VM that is no fault.
+    plan.refused.extend(guards::all(&case).into_iter().filter(|refusal| refusal.guard != "virtual-function"));
+    plan.refused.extend(others(&case, vm));
+    plan.refused.extend(parts(snap, vm, &there, &new));
+    if plan.refused.is_empty() {
         match work(&case, vm, &new, how) {
             Ok(work) => fill(&mut plan, work),
             Err(why) => plan.refused.push(Refusal::told("vm", subject(vm), why)),
@@ -40,20 +46,25 @@ pub fn attach(snap: &Snapshot, goal: &Goal, vm: &Vm, how: How<'_>) -> Plan {
     finish(plan)
 }
 
-/// Takes them.
-pub fn detach(snap: &Snapshot, goal: &Goal, vm: &Vm) -> Plan {
-    let mut plan = Plan { devices: goal.devices.clone(), ..Plan::empty(snap) };
+/// Takes functions, which the host may not have any more.
+pub fn detach(snap: &Snapshot, gone: &[Address], vm: &Vm) -> Plan {
+    let mut plan = Plan { devices: gone.to_vec(), ..Plan::empty(snap) };
     plan.refused = closed(snap, vm);
     if plan.refused.is_empty() {
-        match vm::detach(snap, vm, &Passed::of(snap, &goal.devices, None)) {
+        match vm::detach(snap, vm, gone) {
             Ok(work) => fill(&mut plan, work),
             Err(why) => plan.refused.push(Refusal::told("vm", subject(vm), why)),
         }
-    }
-    if !plan.steps.is_empty() {
-        plan.notes.extend(next_start(vm));
+        match plan.steps.is_empty() {
+            true => plan.notes.push(said("note-vm-not-given", &[("vm", &vm.id), ("devices", &joined(gone))])),
+            false => plan.notes.extend(next_start(vm)),
+        }
     }
     finish(plan)
+}
+
+fn joined(functions: &[Address]) -> String {
+    functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Lets VMs that were held back start with the host again.
@@ -125,6 +136,18 @@ fn others(case: &Case<'_>, vm: &Vm) -> Vec<Refusal> {
     refused
 }
 
+/// Slots of which the VM has other functions already: these and the new ones would be in two slots of the guest's.
+fn parts(snap: &Snapshot, vm: &Vm, there: &[Address], new: &[Address]) -> Option<Refusal> {
+    let is_virtual = |address: &Address| snap.pci.get(address).is_some_and(|f| f.physical.known().is_some());
+    let other = |address: &&Address| {
+        !is_virtual(address) && there.iter().any(|there| there.same_slot(address) && !is_virtual(there))
+    };
+    let part = new.iter().find(other)?;
+    let slot = Address { function: 0, ..*part }.to_string();
+    let slot = slot.trim_end_matches(".0");
+    Some(Refusal::firm("vm-part-of-slot", subject(vm), &[("vm", &vm.id), ("slot", slot)]))
+}
+
 /// Proxmox VE changes no guest that a backup, a migration or a snapshot has locked.
 fn locked(vm: &Vm) -> Option<Refusal> {
     let text = &vm.config.known()?.text;
@@ -149,7 +172,7 @@ fn notes(case: &Case<'_>, vm: &Vm, devices: &[Address]) -> Vec<String> {
     let Some(machine) = &vm.machine else { return notes };
     let display = passed.members().find(|member| member.display).map(|member| member.host.to_string());
     if !machine.pcie {
-        say("note-vm-not-pcie", &devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        say("note-vm-not-pcie", &joined(devices));
     }
     if let (Some(display), Firmware::SeaBios) = (&display, machine.firmware) {
         say("note-vm-seabios", display);
@@ -157,9 +180,11 @@ fn notes(case: &Case<'_>, vm: &Vm, devices: &[Address]) -> Vec<String> {
     if machine.balloon_mib.is_some() {
         say("note-vm-balloon", "");
     }
-    let shadowed = case.findings.iter().find(|finding| finding.id == "rom-shadowed");
-    if let (Some(_), None) = (shadowed, &case.goal.rom) {
-        say("note-vm-rom-shadowed", display.as_deref().unwrap_or_default());
+    let shadowed = |finding: &Finding| {
+        finding.id == "rom-shadowed" && devices.iter().any(|address| finding.subject == Subject::Function(*address))
+    };
+    if let (Some(display), None, true) = (&display, &case.goal.rom, case.findings.iter().any(shadowed)) {
+        say("note-vm-rom-shadowed", display);
     }
     notes
 }
@@ -251,8 +276,11 @@ mod tests {
         let args = "args: -fw_cfg name=opt/ovmf/X-PciMmio64Mb,string=131072\n";
         assert_eq!(given, format!("{args}bios: ovmf\ncpu: x86-64-v2-AES\nhostpci0: 0000:01:00,pcie=1\nmachine: q35\n"));
         let mut vm = vm;
+        vm.devices = crate::facts::hypervisor::proxmox::devices("/etc/pve/qemu-server/105.conf", &given);
         vm.config = Fact::Known(TextFile { path: "/etc/pve/qemu-server/105.conf".into(), text: given });
-        assert_eq!(detach(&snap, &goal, &vm).steps[0].text(), Some(text));
+        // As long as another one needs it, it stays.
+        assert!(detach(&snap, &[t::at("0000:01:00.1")], &vm).steps[0].text().unwrap().starts_with("args:"));
+        assert_eq!(detach(&snap, &goal.devices, &vm).steps[0].text(), Some(text));
     }
 
     #[test]

@@ -25,14 +25,20 @@ pub fn then(style: &Style, plan: &Plan, vm: Option<&str>, last: Option<&Plan>, r
     format!("\n{}\n{text}", style.strong("And then"))
 }
 
-/// All is done.
-pub fn done(style: &Style, vm: Option<&str>, options: &str) -> String {
+/// All is done, in so many transactions.
+pub fn done(style: &Style, vm: Option<&str>, parts: usize, options: &str) -> String {
     let what = match vm {
         Some(vm) => format!("VM {vm} has the devices at its next start."),
         None => "The devices are ready for a VM.".to_owned(),
     };
-    let undo = if vm.is_some() { " (first the VM's part, then again for the host's)" } else { "" };
-    format!("{} {what}\nTo undo it: vfioneer {options}rollback{undo}\n", style.good("Done."))
+    let undo = match parts {
+        0 => String::new(),
+        1 => format!("To undo it: vfioneer {options}rollback\n"),
+        _ => format!(
+            "To undo it: vfioneer {options}rollback, {parts} times: one part after the other, the last one first\n"
+        ),
+    };
+    format!("{} {what}\n{undo}", style.good("Done."))
 }
 
 /// It goes on after the reboot.

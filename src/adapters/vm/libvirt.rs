@@ -64,7 +64,7 @@ pub(super) fn attach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed)
     let pcie = machine.is_some_and(|machine| machine.pcie);
     let places = libvirt_edit::free_slots(&file.text, pcie, several).map_err(malformed)?;
     let mut text = libvirt_edit::add_devices(&file.text, &hostdevs(passed, &places)).map_err(malformed)?;
-    let window = passed.mmio_mib().filter(|_| machine.is_some_and(Machine::wants_window));
+    let window = super::window(snap, vm, passed, &[]).filter(|_| machine.is_some_and(Machine::wants_window));
     if let Some(mib) = window {
         let [argument, value] = super::window_arguments(mib);
         text = libvirt_edit::add_argument(&text, &argument, &value).map_err(malformed)?;
@@ -73,14 +73,13 @@ pub(super) fn attach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed)
 }
 
 /// Takes devices from a domain. Fails with a sentence.
-pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed) -> Result<Work, String> {
+pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, gone: &[Address]) -> Result<Work, String> {
     let malformed = |why: String| reason("vm-malformed", &[("path", &file.path), ("why", &why)]);
-    let gone: Vec<Address> = passed.members().map(|member| member.host).collect();
-    let (mut text, count) = libvirt_edit::remove_devices(&file.text, &gone).map_err(malformed)?;
+    let (mut text, count) = libvirt_edit::remove_devices(&file.text, gone).map_err(malformed)?;
     if count == 0 {
         return Ok(Work::default());
     }
-    if let Some(mib) = passed.mmio_mib() {
+    if let Some(mib) = super::needless_window(snap, vm, gone) {
         let [argument, value] = super::window_arguments(mib);
         text = libvirt_edit::remove_argument(&text, &argument, &value).map_err(malformed)?;
     }

@@ -20,6 +20,7 @@ pub use shape::{Rendered, Shape};
 use super::Work;
 use crate::facts::hypervisor::{HypervisorKind, Vm};
 use crate::facts::{Snapshot, TextFile};
+use crate::parse::address::Address;
 use crate::steps::reasons::reason;
 use crate::steps::{Action, Step};
 
@@ -35,11 +36,11 @@ pub fn attach(snap: &Snapshot, vm: &Vm, passed: &Passed, mapping: Option<&str>) 
 }
 
 /// Takes devices from a VM, from its next start on. Fails with a sentence.
-pub fn detach(snap: &Snapshot, vm: &Vm, passed: &Passed) -> Result<Work, String> {
+pub fn detach(snap: &Snapshot, vm: &Vm, gone: &[Address]) -> Result<Work, String> {
     let file = config(vm)?;
     match vm.kind {
-        HypervisorKind::Proxmox => proxmox::detach(snap, vm, file, passed),
-        HypervisorKind::Libvirt => libvirt::detach(snap, vm, file, passed),
+        HypervisorKind::Proxmox => proxmox::detach(snap, vm, file, gone),
+        HypervisorKind::Libvirt => libvirt::detach(snap, vm, file, gone),
         kind => Err(reason("vm-no-editor", &[("vm", &vm.id), ("hypervisor", kind.name())])),
     }
 }
@@ -52,6 +53,19 @@ fn config(vm: &Vm) -> Result<&TextFile, String> {
 /// QEMU's arguments for a 64-bit window of that size below OVMF (edk2 OvmfPkg/RUNTIME_CONFIG.md).
 pub fn window_arguments(mib: u64) -> [String; 2] {
     ["-fw_cfg".to_owned(), format!("name=opt/ovmf/X-PciMmio64Mb,string={mib}")]
+}
+
+/// The window for all devices that a VM has with new ones and without others, in MiB; none where OVMF's own will do.
+fn window(snap: &Snapshot, vm: &Vm, new: &Passed, gone: &[Address]) -> Option<u64> {
+    let own = vm.devices.iter().flat_map(|device| snap.hypervisor.functions(device, &snap.pci));
+    let all: Vec<Address> = own.chain(new.members().map(|member| member.host)).filter(|f| !gone.contains(f)).collect();
+    Passed::of(snap, &all, None).mmio_mib()
+}
+
+/// The window that a VM has needed, and needs no more without these devices.
+fn needless_window(snap: &Snapshot, vm: &Vm, gone: &[Address]) -> Option<u64> {
+    let none = Passed::of(snap, &[], None);
+    window(snap, vm, &none, &[]).filter(|_| window(snap, vm, &none, gone).is_none())
 }
 
 /// A command with its inverse, which may be itself, and the files that it changes.

@@ -19,6 +19,10 @@ use crate::steps::reasons::reason;
 /// The most `hostpciN` lines of a guest (`$MAX_HOSTPCI_DEVICES`).
 pub const MOST: usize = 16;
 
+/// Options that are about the first function of a line.
+const OF_FIRST: &[&str] =
+    &["x-vga", "romfile", "rombar", "legacy-igd", "vendor-id", "device-id", "sub-vendor-id", "sub-device-id"];
+
 /// How the devices of a line are to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -72,6 +76,13 @@ pub fn map(snap: &Snapshot, node: &str, slot: &Slot) -> String {
     text
 }
 
+/// The `hostpciN` that nothing is given by, now or from the next start on.
+pub fn free_keys(text: &str) -> Vec<String> {
+    let entries = [proxmox_conf::current(text), proxmox_conf::next(text)].concat();
+    let key = |number: usize| format!("hostpci{number}");
+    (0..MOST).map(key).filter(|key| !entries.iter().any(|entry| entry.key == *key)).collect()
+}
+
 /// Gives a guest devices. Fails with a sentence.
 pub(super) fn attach(
     snap: &Snapshot,
@@ -80,11 +91,7 @@ pub(super) fn attach(
     passed: &Passed,
     mapping: Option<&str>,
 ) -> Result<Work, String> {
-    let entries = proxmox_conf::current(&file.text);
-    let free: Vec<String> = (0..MOST)
-        .map(|number| format!("hostpci{number}"))
-        .filter(|key| !entries.iter().any(|entry| entry.key == *key))
-        .collect();
+    let free = free_keys(&file.text);
     if free.len() < passed.slots.len() {
         let (free, wanted) = (free.len().to_string(), passed.slots.len().to_string());
         return Err(reason("vm-slots-full", &[("vm", &vm.id), ("free", &free), ("wanted", &wanted)]));
@@ -111,17 +118,16 @@ pub(super) fn attach(
     }
     // Arguments that are there are the user's; what has to be added to them is what the finding says.
     let wants = |machine: &Machine| machine.wants_window() && machine.arguments.is_empty();
-    let window = passed.mmio_mib().filter(|_| machine.is_some_and(wants));
+    let window = super::window(snap, vm, passed, &[]).filter(|_| machine.is_some_and(wants));
     settings.extend(window.map(|mib| ("args".to_owned(), Some(super::window_arguments(mib).join(" ")))));
-    work.extend(set(snap, vm, file, &settings, reason("vm-attach-proxmox", &[("vm", &vm.id)])));
+    work.extend(set(snap, vm, file, &settings, why(snap, "vm-attach-proxmox", vm)));
     Ok(work)
 }
 
 /// Takes devices from a guest; a line that gives others, too, keeps these. Fails with a sentence.
-pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed) -> Result<Work, String> {
-    let gone: Vec<Address> = passed.members().map(|member| member.host).collect();
+pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, gone: &[Address]) -> Result<Work, String> {
     let mut settings = Vec::new();
-    for entry in proxmox_conf::current(&file.text).iter().filter(|entry| is_host_pci(&entry.key)) {
+    for entry in proxmox_conf::next(&file.text).iter().filter(|entry| is_host_pci(&entry.key)) {
         let (names, options): (Vec<&str>, Vec<&str>) =
             entry.value.split(',').partition(|part| !part.contains('=') || part.starts_with("host="));
         let mapping = options.iter().find_map(|option| option.strip_prefix("mapping="));
@@ -129,7 +135,7 @@ pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed)
             None => {
                 let paths: Vec<&str> =
                     names.iter().flat_map(|part| part.strip_prefix("host=").unwrap_or(part).split(';')).collect();
-                let kept: Vec<String> = paths.iter().flat_map(|path| left_of(snap, path, &gone)).collect();
+                let kept: Vec<String> = paths.iter().flat_map(|path| left_of(snap, path, gone)).collect();
                 if kept == paths {
                     continue;
                 }
@@ -151,16 +157,26 @@ pub(super) fn detach(snap: &Snapshot, vm: &Vm, file: &TextFile, passed: &Passed)
                 kept
             }
         };
-        let value = [kept.join(";")].into_iter().chain(options.iter().map(|option| (*option).to_owned()));
+        // These are about the first function of the line.
+        let first = names.first().and_then(|names| names.trim_start_matches("host=").split(';').next());
+        let leads = kept.first().is_some_and(|kept| kept.ends_with(".0") || Some(kept.as_str()) == first);
+        let stays = |option: &&&str| leads || !OF_FIRST.contains(&option.split('=').next().unwrap_or_default());
+        let value = [kept.join(";")].into_iter().chain(options.iter().filter(stays).map(|option| (*option).to_owned()));
         let value = Some(value.collect::<Vec<_>>().join(","));
         settings.push((entry.key.clone(), value.filter(|_| !kept.is_empty())));
     }
-    let args = passed.mmio_mib().map(|mib| super::window_arguments(mib).join(" "));
+    let args = super::needless_window(snap, vm, gone).map(|mib| super::window_arguments(mib).join(" "));
     let is_ours = |entry: &Entry| entry.key == "args" && Some(&entry.value) == args.as_ref();
-    if !settings.is_empty() && proxmox_conf::current(&file.text).iter().any(is_ours) {
+    if !settings.is_empty() && proxmox_conf::next(&file.text).iter().any(is_ours) {
         settings.push(("args".to_owned(), None));
     }
-    Ok(set(snap, vm, file, &settings, reason("vm-detach-proxmox", &[("vm", &vm.id)])))
+    Ok(set(snap, vm, file, &settings, why(snap, "vm-detach-proxmox", vm)))
+}
+
+/// The sentence of a step; on a mounted host nobody checks.
+fn why(snap: &Snapshot, id: &str, vm: &Vm) -> String {
+    let id = if snap.is_live() { id.to_owned() } else { format!("{id}-file") };
+    reason(&id, &[("vm", &vm.id)])
 }
 
 fn is_host_pci(key: &str) -> bool {
@@ -179,30 +195,42 @@ fn left_of(snap: &Snapshot, path: &str, gone: &[Address]) -> Vec<String> {
     }
 }
 
-/// A mapping that means this slot here: the one that is there, or a new one.
+/// A mapping that means this slot here: the one that is there, or a new one. Proxmox VE compares ids and group of every function of it with what is
+/// written, at each start (pve-guest-common `PVE/Mapping/PCI.pm` `assert_valid`).
 fn mapped(snap: &Snapshot, name: &str, slot: &Slot) -> Result<Work, String> {
     let node = snap.hypervisor.node.as_deref().ok_or_else(|| reason("vm-no-node", &[("mapping", name)]))?;
-    let files = snap.hypervisor.files.iter().filter(|file| file.path == MAPPINGS);
-    let lines: Vec<_> =
-        files.flat_map(|file| proxmox_conf::mappings(&file.text)).filter(|l| l.mapping == name).collect();
-    let functions: Vec<Address> = slot.members.iter().map(|member| member.host).collect();
+    if !snap.is_live() {
+        return Err(reason("vm-mapping-live", &[("mapping", name)]));
+    }
+    let functions: Vec<&Function> = slot.members.iter().filter_map(|member| snap.pci.get(&member.host)).collect();
+    let ids = functions.first().map(|function| (function.ids.known(), function.subsystem.known()));
+    if !slot.whole && functions.iter().any(|function| Some((function.ids.known(), function.subsystem.known())) != ids) {
+        return Err(reason("vm-mapping-ids", &[("mapping", name)]));
+    }
+    if functions.iter().any(|function| function.group.known().is_none()) {
+        return Err(reason("vm-mapping-group", &[("mapping", name)]));
+    }
     let is = |path: &Path| match path {
-        Path::Function(address) => functions.contains(address),
-        Path::Slot(address) => slot.whole && functions.first().is_some_and(|first| first.same_slot(address)),
+        Path::Function(address) => slot.members.iter().any(|member| member.host == *address),
+        Path::Slot(address) => slot.whole && slot.members.first().is_some_and(|first| first.host.same_slot(address)),
         Path::Malformed(_) => false,
     };
-    match lines.iter().find(|line| line.node == node) {
-        Some(line) if !line.paths.is_empty() && line.paths.iter().all(is) => Ok(Work::default()),
-        None if lines.is_empty() => {
-            let map = map(snap, node, slot);
-            let path = format!("/cluster/mapping/pci/{name}");
-            let argv = ["pvesh", "create", "/cluster/mapping/pci", "--id", name, "--map", &map];
-            let why = reason("vm-mapping", &[("mapping", name)]);
-            let commands = vec![command(&argv, &["pvesh", "delete", &path], &[MAPPINGS], why)];
-            Ok(Work { commands, ..Work::default() })
-        }
-        _ => Err(reason("vm-mapping-other", &[("mapping", name), ("node", node)])),
+    let files = snap.hypervisor.files.iter().filter(|file| file.path == MAPPINGS);
+    let lines: Vec<_> =
+        files.flat_map(|file| proxmox_conf::mappings(&file.text)).filter(|line| line.mapping == name).collect();
+    let here: Vec<_> = lines.iter().filter(|line| line.node == node).collect();
+    if !here.is_empty() && here.iter().all(|line| !line.paths.is_empty() && line.paths.iter().all(is)) {
+        return Ok(Work::default());
     }
+    if !lines.is_empty() {
+        return Err(reason("vm-mapping-other", &[("mapping", name), ("node", node)]));
+    }
+    let map = map(snap, node, slot);
+    let path = format!("/cluster/mapping/pci/{name}");
+    let argv = ["pvesh", "create", "/cluster/mapping/pci", "--id", name, "--map", &map];
+    let why = reason("vm-mapping", &[("mapping", name)]);
+    let commands = vec![command(&argv, &["pvesh", "delete", &path], &[MAPPINGS], why)];
+    Ok(Work { commands, ..Work::default() })
 }
 
 /// Guests that start with the host (`onboot`) and have one of these devices, held back; and their numbers.
@@ -261,7 +289,7 @@ pub(super) fn set(
         work.files.push(Step::write(&file.path, Some(&file.text), edited, 0o640, why));
         return work;
     }
-    let entries = proxmox_conf::current(&file.text);
+    let entries = proxmox_conf::next(&file.text);
     let before = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.clone());
     let undo: Vec<(String, Option<String>)> = settings.iter().map(|(key, _)| (key.clone(), before(key))).collect();
     let (argv, undo) = (qm_set(&vm.id, settings), qm_set(&vm.id, &undo));

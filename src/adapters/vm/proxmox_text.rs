@@ -4,13 +4,13 @@
 //! `PVE/API2/Cluster/Mapping/PCI.pm`.
 
 use super::passed::Passed;
-use super::proxmox::{self, MOST, host_pci, map, options, qm_set};
+use super::proxmox::{self, MOST, free_keys, host_pci, map, options, qm_set};
 use super::qemu::common;
 use super::shape::{HIDDEN, Rendered, Shape, note};
 use super::window_arguments;
 use crate::error::{Error, Result};
 use crate::facts::Snapshot;
-use crate::facts::hypervisor::Firmware;
+use crate::facts::hypervisor::{Firmware, HypervisorKind, Vm};
 use crate::parse::shell::quoted;
 
 /// What stands for a VM's number that was not given: `qm` refuses it.
@@ -27,8 +27,11 @@ pub struct Given {
 
 /// `qm set`, once for what the VM has to be and once for the devices, with the lines as comments.
 pub fn commands(snap: &Snapshot, passed: &Passed, shape: &Shape, given: Given) -> Result<Rendered> {
-    let devices: Vec<(String, String)> =
-        keys(passed)?.zip(&passed.slots).map(|(key, slot)| (key, host_pci(slot, how(shape)))).collect();
+    let devices: Vec<(String, String)> = keys(snap, passed, shape)?
+        .into_iter()
+        .zip(&passed.slots)
+        .map(|(key, slot)| (key, host_pci(slot, how(shape))))
+        .collect();
     Ok(rendered(snap, passed, shape, given, "", devices))
 }
 
@@ -39,7 +42,7 @@ pub fn mappings(snap: &Snapshot, passed: &Passed, shape: &Shape, given: Given) -
     let node = known.map_or_else(|| "$(hostname -s)".to_owned(), str::to_owned);
     let mut before = String::new();
     let mut devices = Vec::new();
-    for (key, slot) in keys(passed)?.zip(&passed.slots) {
+    for (key, slot) in keys(snap, passed, shape)?.into_iter().zip(&passed.slots) {
         let name = format!("vfioneer-{}", slot.host().replace(':', "-"));
         let map = map(snap, &node, slot);
         let map = if known.is_some() { quoted(&map) } else { format!("\"{map}\"") };
@@ -58,15 +61,20 @@ fn how(shape: &Shape) -> proxmox::Shape {
     proxmox::Shape { pcie: true, firmware }
 }
 
-fn keys(passed: &Passed) -> Result<impl Iterator<Item = String>> {
-    let wanted = passed.slots.len();
-    if wanted > MOST {
+/// Places for the slots: those that are free, where the VM is one of this host's.
+fn keys(snap: &Snapshot, passed: &Passed, shape: &Shape) -> Result<Vec<String>> {
+    let is = |vm: &&Vm| vm.kind == HypervisorKind::Proxmox && Some(&vm.id) == shape.name.as_ref();
+    let text =
+        snap.hypervisor.vms.iter().find(is).and_then(|vm| vm.config.known()).map_or("", |file| file.text.as_str());
+    let (free, wanted) = (free_keys(text), passed.slots.len());
+    if wanted > free.len() {
         return Err(Error::refused(format!(
-            "a VM of Proxmox VE has {MOST} places for devices, and {wanted} are needed"
+            "a VM of Proxmox VE has {MOST} places for devices, {} are free, and {wanted} are needed",
+            free.len()
         ))
         .hint("give fewer devices"));
     }
-    Ok((0..wanted).map(|number| format!("hostpci{number}")))
+    Ok(free)
 }
 
 fn rendered(

@@ -4,9 +4,12 @@ use super::select;
 use crate::cli::plan::resolved;
 use crate::cli::{Answer, Global, change};
 use crate::error::Result;
+use crate::facts::hypervisor::{Asked, Vm};
 use crate::facts::{Needs, Snapshot};
 use crate::goal::Request;
 use crate::host::output;
+use crate::parse::address::Address;
+use crate::parse::proxmox_conf::{self, Path};
 use crate::plan::vm::How;
 use crate::plan::{self, Plan, guards};
 use clap::Args;
@@ -14,10 +17,12 @@ use clap::builder::NonEmptyStringValueParser;
 
 /// Arguments of `vm attach`.
 #[derive(Args, Debug)]
-#[command(after_help = "The VM gets the devices at its next start; nothing happens to one that runs. Proxmox\n\
-    VE's VMs are changed by `qm set`, libvirt's by `virsh define`; with --root the files\n\
-    themselves are. All functions of a slot become one slot of the guest's. It is a\n\
-    transaction: `vfioneer rollback` undoes it, as `vm detach` does.\n\n\
+#[command(override_usage = "vfioneer vm attach [OPTIONS] <DEVICE>... <VM>")]
+#[command(after_help = "The VM gets the devices at its next start; nothing happens to one that runs.\n\
+    VMs of Proxmox VE are changed by `qm set`, those of libvirt by `virsh define`;\n\
+    with --root the files themselves are. All functions of a slot become one slot of\n\
+    the guest's. It is a transaction: `vfioneer rollback` undoes it, as `vm detach`\n\
+    does.\n\n\
     Guards are those of `vfioneer plan --help`.\n\n\
     Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed,\n\
     4 failed and undone, 5 a person is needed.")]
@@ -43,6 +48,7 @@ pub struct AttachArgs {
 
 /// Arguments of `vm detach`.
 #[derive(Args, Debug)]
+#[command(override_usage = "vfioneer vm detach [OPTIONS] <DEVICE>... <VM>")]
 #[command(after_help = "A VM that runs keeps the devices until it has ended. It is a transaction:\n\
     `vfioneer rollback` undoes it.\n\n\
     Exit codes: 0 done or nothing to do, 2 usage, 3 refused and nothing changed,\n\
@@ -92,9 +98,32 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Answer> {
     let (devices, vm) = named(&args.names);
     let request = Request { devices, only: args.only, ..Request::default() };
     change(global, &args.way, &|snap| {
-        let goal = resolved(request.clone(), snap)?;
-        Ok(plan::vm::detach(snap, &goal, select(snap, &vm)?))
+        let vm = select(snap, &vm)?;
+        let gone = match resolved(request.clone(), snap) {
+            Ok(goal) => goal.devices,
+            Err(error) => of_vm(&request.devices, vm).ok_or(error)?,
+        };
+        Ok(plan::vm::detach(snap, &gone, vm))
     })
+}
+
+/// Functions that a VM is given by just these addresses, and that may have left the host; none if one of the names is something else.
+fn of_vm(names: &[String], vm: &Vm) -> Option<Vec<Address>> {
+    let asked = |name: &String| match proxmox_conf::path(name) {
+        Path::Function(address) => Some(Asked::Function(address)),
+        Path::Slot(address) => Some(Asked::Slot(address)),
+        Path::Malformed(_) => None,
+    };
+    let one = |name: &String| {
+        let asked = asked(name)?;
+        let is = vm.devices.iter().any(|device| device.asked == asked);
+        match asked {
+            Asked::Function(address) => is.then(|| vec![address]),
+            Asked::Slot(slot) => is.then(|| (0..8).map(|function| Address { function, ..slot }).collect()),
+            _ => None,
+        }
+    };
+    names.iter().map(one).collect::<Option<Vec<_>>>().map(|all| all.concat())
 }
 
 /// The devices, and the VM behind them.
@@ -118,7 +147,7 @@ fn change(global: &Global, way: &WayArgs, make: &dyn Fn(&Snapshot) -> Result<Pla
 }
 
 /// A name that Proxmox VE takes (pve-common `PVE/JSONSchema.pm` `pve-configid`).
-fn mapping_name(text: &str) -> std::result::Result<String, String> {
+pub(in crate::cli) fn mapping_name(text: &str) -> std::result::Result<String, String> {
     let sane = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.len() > 1
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');

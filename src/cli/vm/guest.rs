@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Nothing is changed on this host or in a VM: copy the folder into the guest, and\n\
     read its README.txt there.\n\n\
     A device's key in the guest's registry ends with a part that only the guest\n\
-    knows. With --instance (Device Manager, Details, \"Device instance path\") there is\n\
-    a .reg file; without it the PowerShell script finds the keys by itself.\n\n\
+    knows. With --instance (Device Manager, Details, \"Device instance path\") there\n\
+    is a .reg file; without it the PowerShell script finds the keys by itself.\n\n\
     Exit codes: 0 written, 2 usage, 3 refused, nothing written.")]
 pub struct GuestArgs {
     /// The device; a GPU stands for all functions of its slot

@@ -101,7 +101,7 @@ impl Machine {
     /// What Proxmox VE makes of a configuration's text; `source` names it in the evidence.
     /// Defaults: qemu-server 9.0 `PVE/QemuServer.pm` (`$confdesc`), `PVE/QemuServer/Machine.pm`: i440fx, SeaBIOS, 512 MiB.
     pub fn of_proxmox(source: &str, text: &str) -> Machine {
-        let entries = proxmox_conf::current(text);
+        let entries = proxmox_conf::next(text);
         let get = |key: &str| entries.iter().find(|entry| entry.key == key);
         let value = |key: &str| get(key).map(|entry| entry.value.as_str());
         let option = |key: &str, name: &str| value(key).and_then(|value| proxmox_conf::option(value, name));

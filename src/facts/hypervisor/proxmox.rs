@@ -10,7 +10,7 @@ pub const MAPPINGS: &str = "/etc/pve/mapping/pci.cfg";
 
 /// The passed-through devices of a VM's configuration text; `source` names it in the evidence.
 pub fn devices(source: &str, text: &str) -> Vec<VmDevice> {
-    proxmox_conf::current(text)
+    proxmox_conf::next(text)
         .iter()
         .filter(|entry| numbered(&entry.key, "hostpci"))
         .flat_map(|e| of(source, e))

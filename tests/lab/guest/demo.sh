@@ -108,7 +108,7 @@ setup() {
 }
 
 vm() {
-    wait_for 120 [ ! -e /etc/systemd/system/vfioneer-setup.service ] || problem 'nothing went on after the reboot'
+    wait_for 120 [ ! -e /var/lib/vfioneer/setup.json ] || problem 'nothing went on after the reboot'
     show 0 journalctl -q -b -o cat -u vfioneer-setup.service
     show 0 drivers
     show 0 vfioneer verify
