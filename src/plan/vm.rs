@@ -233,8 +233,10 @@ mod tests {
         let goal = Goal { devices: vec![t::at(GPU), t::at("0000:01:00.1")], ..Goal::default() };
         let plan = attach(&snap, &goal, &vm, How::default());
         assert!(plan.refused.is_empty() && plan.applicable, "{:?}", plan.refused);
-        let set = ("qm set 105 --hostpci0 0000:01:00,pcie=1", "qm set 105 --delete hostpci0");
-        assert_eq!(commands(&plan), [(set.0.to_owned(), set.1.to_owned())]);
+        // With the digest that `sha1sum` gives of that text.
+        let digest = "--digest 6c93d0df1a2e2b8e8b0249c2651ac8577f710a8c";
+        let set = (format!("qm set 105 --hostpci0 0000:01:00,pcie=1 {digest}"), "qm set 105 --delete hostpci0");
+        assert_eq!(commands(&plan), [(set.0, set.1.to_owned())]);
         assert!(plan.notes.is_empty(), "{:?}", plan.notes);
 
         let how = How { mapping: Some("gpu1") };
@@ -244,7 +246,7 @@ mod tests {
         let made = commands(&attach(&snap, &goal, &vm, how));
         let map = format!("pvesh create /cluster/mapping/pci --id gpu1 --map node=n1,path=0000:01:00,id={ids}");
         assert!(made[0].0.starts_with(&map) && made[0].1 == "pvesh delete /cluster/mapping/pci/gpu1", "{made:?}");
-        assert_eq!(made[1].0, "qm set 105 --hostpci0 mapping=gpu1,pcie=1");
+        assert_eq!(made[1].0, format!("qm set 105 --hostpci0 mapping=gpu1,pcie=1 {digest}"));
     }
 
     #[test]
@@ -299,11 +301,12 @@ mod tests {
         let (held, work) = vm::proxmox::hold_back(&snap, &devices);
         assert_eq!(held, ["105"]);
         let plan = Plan { steps: work.commands, ..Plan::empty(&snap) };
-        assert_eq!(commands(&plan), [("qm set 105 --onboot 0".to_owned(), "qm set 105 --onboot 1".to_owned())]);
+        let [(set, undo)] = commands(&plan).try_into().unwrap();
+        assert!(set.starts_with("qm set 105 --onboot 0 --digest ") && undo == "qm set 105 --onboot 1", "{set} {undo}");
         assert!(let_go(&snap, &held).steps.is_empty(), "it starts with the host");
         snap.hypervisor.vms.last_mut().unwrap().config =
             Fact::Known(TextFile { path: path.into(), text: "hostpci0: 01:00\nonboot: 0\n".into() });
-        assert_eq!(commands(&let_go(&snap, &held))[0].0, "qm set 105 --onboot 1");
+        assert!(commands(&let_go(&snap, &held))[0].0.starts_with("qm set 105 --onboot 1 --digest "));
         assert!(vm::proxmox::hold_back(&snap, &devices).0.is_empty());
     }
 }

@@ -15,6 +15,7 @@ use crate::parse::proxmox_conf::{self, Entry, Path};
 use crate::parse::proxmox_edit;
 use crate::steps::Step;
 use crate::steps::reasons::reason;
+use sha1::{Digest, Sha1};
 
 /// The most `hostpciN` lines of a guest (`$MAX_HOSTPCI_DEVICES`).
 pub const MOST: usize = 16;
@@ -292,7 +293,10 @@ pub(super) fn set(
     let entries = proxmox_conf::next(&file.text);
     let before = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.clone());
     let undo: Vec<(String, Option<String>)> = settings.iter().map(|(key, _)| (key.clone(), before(key))).collect();
-    let (argv, undo) = (qm_set(&vm.id, settings), qm_set(&vm.id, &undo));
+    let (mut argv, undo) = (qm_set(&vm.id, settings), qm_set(&vm.id, &undo));
+    // qemu-server refuses if somebody changed the guest since (`PVE/QemuServer.pm` `parse_vm_config`: SHA-1 of the file).
+    let digest: String = Sha1::digest(&file.text).iter().map(|byte| format!("{byte:02x}")).collect();
+    argv.extend(["--digest".to_owned(), digest]);
     let (argv, undo): (Vec<&str>, Vec<&str>) =
         (argv.iter().map(String::as_str).collect(), undo.iter().map(String::as_str).collect());
     work.commands.push(command(&argv, &undo, &[&file.path], why));
