@@ -43,7 +43,9 @@ pub fn mappings(snap: &Snapshot, passed: &Passed, shape: &Shape, given: Given) -
     let mut before = String::new();
     let mut devices = Vec::new();
     for (key, slot) in keys(snap, passed, shape)?.into_iter().zip(&passed.slots) {
-        let name = format!("vfioneer-{}", slot.host().replace(':', "-"));
+        // Functions of one slot may be mapped one by one.
+        let first = slot.members.first().filter(|_| !slot.whole).map(|member| member.host.to_string());
+        let name = format!("vfioneer-{}", first.unwrap_or_else(|| slot.host()).replace([':', '.'], "-"));
         let map = map(snap, &node, slot);
         let map = if known.is_some() { quoted(&map) } else { format!("\"{map}\"") };
         before.push_str(&format!("pvesh create /cluster/mapping/pci --id {name} --map {map}\n"));
