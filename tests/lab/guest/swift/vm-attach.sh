@@ -38,12 +38,13 @@ drawn() {
 
 # given: a picture of the GPU's monitor that is not the first one any more, and stays.
 given() {
-    outside given && drawn given && ! alike given given-first && sleep 10 && outside given-last && alike given given-last
+    sleep 5 && outside given && drawn given && ! alike given given-first && sleep 10 && outside given-last && alike given given-last
 }
 
 # expected: whether the emulated GPU's monitor shows the same.
 expected() {
-    inside expected && alike expected given
+    # The firmware has the processor meanwhile.
+    sleep 5 && inside expected && alike expected given
 }
 
 # hostdevs NAME: how many devices of the host a VM is given.
@@ -70,7 +71,7 @@ want 0 show vfioneer vm show one --json
 
 want 0 start virsh -q start one
 outside given-first
-wait_until 300 given || problem 'the VM draws nothing on the GPU'
+wait_until 10 given || problem 'the VM draws nothing on the GPU'
 virsh -q qemu-monitor-command one --hmp 'info pci' >"$out/pci"
 # A function is told as `Bus 7, device 0, function 2:`, and its ids in the line behind.
 same 'the card in the guest' '0 1 2' "$(grep -B1 -e 8086:10d3 -e 1af4:10 "$out/pci" | sed -n 's/.*device *0, function *\([0-9]*\):.*/\1/p' | tr '\n' ' ' | sed 's/ $//')"
@@ -78,7 +79,7 @@ want 0 destroy virsh -q destroy one
 # What the same firmware draws where nothing is passed through.
 efi reference -device secondary-vga,id=drawn
 want 0 start-reference virsh -q start reference
-wait_until 300 expected || problem 'the picture on the GPU is not what the firmware draws'
+wait_until 10 expected || problem 'the picture on the GPU is not what the firmware draws'
 want 0 destroy-reference virsh -q destroy reference
 
 want 0 detach vfioneer vm detach "$gpu" one --yes
