@@ -10,22 +10,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use vfioneer::adapters::vm::nova_fit::Fit;
 use vfioneer::adapters::vm::{Passed, Shape, nova};
+use vfioneer::facts::Snapshot;
 use vfioneer::facts::hypervisor::nova::{device_type, rules};
 use vfioneer::facts::pci::Function;
-use vfioneer::facts::{self, Needs, Snapshot};
 
 /// Where `make nova` has put a Python with nova.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.nova/bin/python");
-
-fn snapshots() -> Vec<(String, Snapshot)> {
-    let needs = Needs { pci_details: true, boot: true, kernel: true, vms: true, ..Needs::LIST };
-    let snapshot = |name: String| {
-        let file = hosts::load(&name);
-        let host = hosts::recorded::recorded(&name, &file, &hosts::tree(&file));
-        (name, facts::collect(&host, needs))
-    };
-    hosts::names().into_iter().map(snapshot).collect()
-}
 
 /// A function as nova's libvirt driver reports it (nova/virt/libvirt/host.py `_get_pcidev_info`); none where it is not known enough.
 fn reported(function: &Function) -> Option<Value> {
@@ -191,7 +181,7 @@ fn devices(snap: &Snapshot) -> Vec<Value> {
 #[ignore = "installs nova from PyPI: make nova"]
 fn what_is_rendered_is_taken_and_gets_the_devices() {
     let (mut cases, mut names, mut said) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, snap) in snapshots() {
+    for (name, snap) in hosts::recorded::snapshots() {
         for function in snap.pci.functions.iter().filter(|function| function.is_candidate()) {
             let passed = Passed::of(&snap, &[function.address], None);
             let shape = Shape {
@@ -224,7 +214,7 @@ fn what_is_rendered_is_taken_and_gets_the_devices() {
 #[ignore = "installs nova from PyPI: make nova"]
 fn what_never_fits_is_what_nova_refuses() {
     let (mut cases, mut names, mut said) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, snap) in snapshots() {
+    for (name, snap) in hosts::recorded::snapshots() {
         let all = snap.pci.functions.iter().filter(|function| reported(function).is_some() && function.is_candidate());
         let virtual_ones = all.clone().filter(|function| function.physical.known().is_some()).take(1);
         let displays = all.filter(|function| function.is_display()).take(1);

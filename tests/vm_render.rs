@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex};
 use vfioneer::adapters::vm::proxmox_text::{self, Given};
 use vfioneer::adapters::vm::{Passed, Rendered, Shape, domain, lxc, nova, qemu};
 use vfioneer::error::Error;
-use vfioneer::facts::{self, Needs, Snapshot};
+use vfioneer::facts::Snapshot;
 use vfioneer::goal::Goal;
 use vfioneer::parse::address::Address;
 
@@ -24,17 +24,6 @@ fn on(name: &str, args: &[&str]) -> Said {
     let host = tempfile::tempdir().unwrap();
     hosts::write(&hosts::tree(&hosts::load(name)), host.path()).unwrap();
     vfioneer(&[&["--root", host.path().to_str().unwrap(), "vm"], args].concat())
-}
-
-/// Every constructed host.
-fn snapshots() -> Vec<(String, Snapshot)> {
-    let needs = Needs { pci_details: true, boot: true, kernel: true, vms: true, ..Needs::LIST };
-    let snapshot = |name: String| {
-        let file = hosts::load(&name);
-        let host = hosts::recorded::recorded(&name, &file, &hosts::tree(&file));
-        (name, facts::collect(&host, needs))
-    };
-    hosts::names().into_iter().map(snapshot).collect()
 }
 
 /// All functions that could be named, each as `vm render` takes it.
@@ -85,7 +74,7 @@ fn well_formed(case: &str, target: &str, text: &str) {
 #[test]
 fn every_target_renders_for_every_device() {
     let mut rendered = 0;
-    for (name, snap) in snapshots() {
+    for (name, snap) in hosts::recorded::snapshots() {
         let mut scripts = String::new();
         for devices in choices(&snap) {
             let passed = Passed::of(&snap, &devices, Some((devices[0], "/usr/share/kvm/a.rom")));
@@ -151,7 +140,7 @@ fn proxmox_takes_every_option() {
     )
     .unwrap();
     let mut seen = BTreeSet::new();
-    for (name, snap) in snapshots() {
+    for (name, snap) in hosts::recorded::snapshots() {
         for devices in choices(&snap) {
             for rom in [None, Some((devices[0], "/usr/share/kvm/a.rom"))] {
                 let passed = Passed::of(&snap, &devices, rom);
@@ -195,7 +184,7 @@ fn proxmox_takes_every_option() {
 fn qemu_takes_the_command() {
     let mut taken = 0;
     let kvm = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    for (name, snap) in snapshots() {
+    for (name, snap) in hosts::recorded::snapshots() {
         // One that this machine has would be taken.
         let elsewhere = |address: &Address| !Path::new(&format!("/sys/bus/pci/devices/{address}")).exists();
         let fits =
@@ -241,7 +230,7 @@ fn libvirt_takes_every_domain() {
         assert!(output.status.success(), "{case}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
     };
     let mut shown = 0;
-    for (number, (name, snap)) in snapshots().into_iter().enumerate() {
+    for (number, (name, snap)) in hosts::recorded::snapshots().into_iter().enumerate() {
         let all = choices(&snap);
         let Some(devices) = all.iter().find(|devices| snap.pci.get(&devices[0]).unwrap().is_display()).or(all.first())
         else {

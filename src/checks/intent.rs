@@ -171,41 +171,9 @@ fn asked(snap: &Snapshot, device: &VmDevice) -> Vec<Address> {
             };
             snap.pci.functions.iter().filter(takes).map(|f| f.address).collect()
         }
-        Asked::Mapping(name) => mapped(snap, name),
+        Asked::Mapping(_) => snap.hypervisor.functions(device, &snap.pci),
         Asked::Malformed(_) => Vec::new(),
     }
-}
-
-/// The functions of this host behind a Proxmox mapping: `map` lines of `/etc/pve/mapping/pci.cfg` whose path
-/// is here and, where the line says them, has these ids. The lines of other nodes are told apart by that alone.
-fn mapped(snap: &Snapshot, name: &str) -> Vec<Address> {
-    let mut found = Vec::new();
-    for file in snap.hypervisor.files.iter().filter(|file| file.path.ends_with("/mapping/pci.cfg")) {
-        let mut inside = false;
-        for line in file.text.lines() {
-            if !line.starts_with([' ', '\t']) && !line.trim().is_empty() {
-                inside = line.trim() == name;
-            }
-            let Some(map) = line.trim().strip_prefix("map ").filter(|_| inside) else { continue };
-            let value = |key: &str| map.split(',').find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('='));
-            for path in value("path").unwrap_or_default().split(';') {
-                let exact = Address::parse(path);
-                let Some(first) = exact.or_else(|| Address::parse(&format!("{path}.0"))) else { continue };
-                let same_id = |f: &Function| match (value("id"), f.ids.known()) {
-                    (Some(wanted), Some(ids)) => wanted == ids.to_string(),
-                    _ => true,
-                };
-                if !snap.pci.get(&first).is_some_and(same_id) {
-                    continue;
-                }
-                match exact {
-                    Some(address) => found.push(address),
-                    None => found.extend(snap.pci.slot(&first).filter(|f| !f.is_bridge()).map(|f| f.address)),
-                }
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]

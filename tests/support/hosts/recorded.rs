@@ -1,6 +1,7 @@
 //! A constructed host in memory.
 
 use super::{Entry, HostFile, Tree};
+use vfioneer::facts::{self, Needs, Snapshot};
 use vfioneer::host::{Query, Recorded, Why};
 
 /// Puts the tree into a recorded host; what is not in it is absent.
@@ -30,4 +31,15 @@ pub fn recorded(name: &str, host: &HostFile, tree: &Tree) -> Recorded {
         builder.query(Query::KernelLog, &host.dmesg);
     }
     builder.build()
+}
+
+/// Every constructed host as what its VMs are given is seen on it.
+pub fn snapshots() -> Vec<(String, Snapshot)> {
+    let needs = Needs { pci_details: true, boot: true, kernel: true, vms: true, ..Needs::LIST };
+    let snapshot = |name: String| {
+        let file = super::load(&name);
+        let host = recorded(&name, &file, &super::tree(&file));
+        (name, facts::collect(&host, needs))
+    };
+    super::names().into_iter().map(snapshot).collect()
 }
